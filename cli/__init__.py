@@ -1,0 +1,1 @@
+"""Command line: one program, `serl-rt`, with subcommands."""

@@ -1,0 +1,1 @@
+"""The boundary between learner and controller: contract, wire, policy files."""

@@ -1,0 +1,1 @@
+"""The learner: replay, agents, networks, training."""

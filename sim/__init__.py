@@ -1,0 +1,1 @@
+"""Simulated Franka arm: assets, gymnasium environments, scripted expert, demo."""
