@@ -58,8 +58,8 @@ def test_robot_side_never_imports_torch(folder: str) -> None:
 def test_boundary_modules_stay_light(module: str) -> None:
     code = (
         f"import serl_rt.export.{module}, sys\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'mujoco', 'gymnasium', 'scipy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'mujoco', 'gymnasium', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -73,7 +73,7 @@ def test_cpp_includes_follow_the_line() -> None:
                 if not line.startswith('#include "'):
                     continue
                 included = line.split('"')[1].split("/")[0]
-                # The loop sees the robot only as this interface, which knows nothing but core's types.
+                # The loop sees the robot through this interface, which knows only core's types.
                 if line == '#include "drivers/driver.hpp"':
                     continue
                 assert included in CPP_ORDER[: position + 1], f"{path.relative_to(ROOT)}: {line}"

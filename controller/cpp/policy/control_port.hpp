@@ -1,0 +1,33 @@
+// How the policy side sees the control side: the newest state, a place for the next target, and the
+// passing of one policy period. Lockstep runs the ticks inline, realtime waits for the control thread.
+#pragma once
+
+#include "core/types.hpp"
+#include "drivers/driver.hpp"
+
+namespace serl_rt {
+
+// Called from the policy thread only.
+class ControlPort {
+ public:
+  virtual ~ControlPort() = default;
+
+  // Newest robot state.
+  virtual const State& state() noexcept = 0;
+
+  // Hands a target to the 1 kHz loop; the port numbers it.
+  virtual void set_target(Target target) noexcept = 0;
+
+  // Lets one policy period pass. False: the robot is gone or the program is stopping.
+  virtual bool advance() noexcept = 0;
+
+  // True when the joint move last commanded has arrived.
+  virtual bool move_done() noexcept = 0;
+
+  // True when an episode's start may place the arm instead of moving it there (simulated time).
+  virtual bool places_arm() const noexcept = 0;
+
+  virtual Gripper& gripper() noexcept = 0;
+};
+
+}  // namespace serl_rt

@@ -1,0 +1,69 @@
+// One episode at a time: observation -> (somebody's action) -> target -> one policy period ->
+// next observation and outcome. The embedded policy loop and the gymnasium environments step this.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/fault.hpp"
+#include "drivers/task.hpp"
+#include "policy/action.hpp"
+#include "policy/contract.hpp"
+#include "policy/control_port.hpp"
+#include "policy/observation.hpp"
+
+namespace serl_rt {
+
+struct EpisodeConfig {
+  int max_steps = 100;
+  bool terminate_on_success = false;
+  Vec7 reset_q = Vec7::Zero();    // [rad] where an episode starts
+  double reset_duration_s = 3.0;  // [s] minimum-jerk move to reset_q, real time only
+};
+
+struct StepResult {
+  float reward = 0.0F;
+  bool terminated = false;  // success or failure: nothing to bootstrap from
+  bool truncated = false;   // time limit
+  bool success = false;
+  std::optional<Fault> fault;  // the action was refused; the arm holds its last target
+};
+
+// Not thread safe: belongs to the policy thread.
+class Environment {
+ public:
+  // `task` may be null (no reward, no pushed observations) and must outlive this.
+  Environment(const Contract& contract, const EpisodeConfig& config, ControlPort& port, Task* task);
+
+  // Brings arm and objects to an episode's start. False: the robot is gone or the program stops.
+  bool reset(std::uint64_t seed);
+
+  // Executes one action. Empty: the robot is gone or the program stops.
+  std::optional<StepResult> step(std::span<const float> action, std::uint64_t policy_version);
+
+  // Flat observation of now, in the contract's order.
+  std::span<const float> observation() const noexcept { return observation_; }
+
+  std::int64_t time_ns() const noexcept { return time_ns_; }
+  const ObservationBuilder& builder() const noexcept { return builder_; }
+
+ private:
+  bool move_arm_home();
+  void observe();
+
+  EpisodeConfig config_;
+  std::int64_t period_ns_;
+  ControlPort& port_;
+  Task* task_;
+  ObservationBuilder builder_;
+  ActionMapper mapper_;
+  std::vector<float> observation_;
+  Target target_;
+  double gripper_command_ = 1.0;
+  std::int64_t time_ns_ = 0;
+  int step_ = 0;
+};
+
+}  // namespace serl_rt
