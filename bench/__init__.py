@@ -1,0 +1,1 @@
+"""Benchmarks: every speed next to a control measured in the same run."""

@@ -1,0 +1,54 @@
+// Strict reading of TOML tables: every value has a type, a range and a place; a key that nobody asked
+// for is an error. Errors name the file, the key, the value and what is allowed.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace serl_rt {
+
+class ConfigTable {
+ public:
+  // Throws Error when the file cannot be read or is not TOML.
+  static ConfigTable from_file(const std::filesystem::path& path);
+
+  bool has(const std::string& key) const;
+
+  // A sub-table; a missing one reads as empty (its required keys then fail).
+  ConfigTable table(const std::string& key);
+  std::vector<ConfigTable> tables(const std::string& key);
+
+  // Each throws Error when the key is missing without a fallback, of another type or out of range.
+  double number(const std::string& key, double low, double high,
+                std::optional<double> fallback = std::nullopt);
+  int integer(const std::string& key, int low, int high,
+              std::optional<int> fallback = std::nullopt);
+  bool boolean(const std::string& key, std::optional<bool> fallback = std::nullopt);
+  // `choices` empty: any text.
+  std::string text(const std::string& key, const std::vector<std::string>& choices = {},
+                   std::optional<std::string> fallback = std::nullopt);
+  // `size` 0: any length.
+  std::vector<double> numbers(const std::string& key, std::size_t size, double low, double high,
+                              std::optional<std::vector<double>> fallback = std::nullopt);
+  std::vector<int> integers(const std::string& key, int low, int high);
+
+  // Throws Error when the table holds a key that was never asked for.
+  void finish() const;
+
+ private:
+  struct Document;
+  ConfigTable(std::shared_ptr<const Document> document, const void* table, std::string name);
+  [[noreturn]] void fail(const std::string& key, const std::string& problem) const;
+  double checked(const std::string& key, double value, double low, double high) const;
+
+  std::shared_ptr<const Document> document_;
+  const void* table_;  // toml::table, kept out of this header; null: the table is missing
+  std::string name_;   // "contract.action[0]"
+  std::set<std::string> asked_;
+};
+
+}  // namespace serl_rt
