@@ -1,0 +1,347 @@
+"""What a policy sees and does, as both languages understand it (docs/architecture.md section 4).
+
+The same values come from a task file's `[contract]` table and from the canonical JSON inside a
+policy file. Two contracts are the same exactly when their ids are.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from serl_rt.export.toml_config import ConfigError, Source, parse_table, setting
+
+UNITS = ("1", "m", "m/s", "rad", "rad/s", "N", "Nm", "m,1", "m/s,rad/s", "N,Nm")
+"""Units of a field; "m,1" is a position with a unit quaternion (xyzw)."""
+FRAMES = ("", "base", "tool", "start")
+"""`tool` turns with the end effector; `start` is the tool's pose when the episode began."""
+MAX_SIZE = 4096
+"""Most components of one observation field."""
+
+
+@dataclass(frozen=True)
+class ComputedField:
+    """An observation that the controller computes from the robot's state."""
+
+    size: int
+    unit: str
+    frames: tuple[str, ...]
+
+
+COMPUTED_FIELDS = {
+    "q": ComputedField(7, "rad", ("",)),
+    "dq": ComputedField(7, "rad/s", ("",)),
+    "tau": ComputedField(7, "Nm", ("",)),
+    "tcp_pose": ComputedField(7, "m,1", ("base",)),
+    "tcp_pose_relative": ComputedField(7, "m,1", ("start",)),
+    "tcp_position": ComputedField(3, "m", ("base",)),
+    "tcp_vel": ComputedField(6, "m/s,rad/s", ("base", "tool")),
+    "tcp_linear_vel": ComputedField(3, "m/s", ("base", "tool")),
+    "tcp_force": ComputedField(3, "N", ("base", "tool")),
+    "tcp_torque": ComputedField(3, "Nm", ("base", "tool")),
+    "gripper": ComputedField(1, "1", ("",)),
+    "gripper_command": ComputedField(1, "1", ("",)),
+}
+"""Any other observation must be pushed by the task under its name."""
+
+
+@dataclass(frozen=True)
+class ObservationField:
+    """One named input of the policy, in SI units."""
+
+    name: str = setting()
+    shape: tuple[int, ...] = setting(low=1, high=MAX_SIZE)
+    unit: str = setting(choices=UNITS)
+    frame: str = setting(choices=FRAMES)
+    low: tuple[float, ...] = setting()
+    """Expected smallest value per component, C order; used to normalise, not to clip."""
+    high: tuple[float, ...] = setting()
+    """Expected largest value per component."""
+    dtype: str = setting("float32", choices=("float32",))
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class ImageField:
+    """One camera image, uint8 RGB of shape (height, width, 3)."""
+
+    name: str = setting()
+    height: int = setting(low=1, high=4096, unit="pixels")
+    width: int = setting(low=1, high=4096, unit="pixels")
+
+
+@dataclass(frozen=True)
+class TcpDelta:
+    """A step of the tool centre point; each component is in [-1, 1] and multiplied by `scale`."""
+
+    shape: tuple[int, ...] = setting(length=1, choices=(3, 6))
+    """(3,): xyz; (6,): xyz and rotation vector."""
+    scale: tuple[float, ...] = setting(low=0.0, high=10.0)
+    """Largest step per component [m, rad]."""
+    frame: str = setting("base", choices=("base", "tool"))
+    anchor: str = setting("measured", choices=("measured", "target"))
+    """What the step is added to: the measured pose or the last target."""
+    name: ClassVar[str] = "tcp_delta"
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return self.shape[0]
+
+
+@dataclass(frozen=True)
+class JointDelta:
+    """A step of the seven joints."""
+
+    scale: tuple[float, ...] = setting(length=7, low=0.0, high=10.0)
+    """Largest step per joint [rad]."""
+    shape: tuple[int, ...] = setting((7,), length=1, choices=(7,))
+    anchor: str = setting("measured", choices=("measured", "target"))
+    name: ClassVar[str] = "joint_delta"
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return 7
+
+
+@dataclass(frozen=True)
+class GripperAction:
+    """What the gripper does."""
+
+    kind: str = setting(choices=("binary", "ternary", "continuous", "continuous_delta"))
+    """binary: below -threshold close, above +threshold open, between keep; ternary: the same for
+    the values -1, 0, 1 of a discrete head (threshold 0.5); continuous: opening = (a + 1) / 2;
+    continuous_delta: opening += scale * a."""
+    shape: tuple[int, ...] = setting((1,), length=1, choices=(1,))
+    threshold: float | None = setting(None, low=0.0, high=0.99)
+    """Only and always for binary."""
+    scale: float | None = setting(None, low=1e-6, high=1.0)
+    """Only and always for continuous_delta: largest step of the opening fraction."""
+    name: ClassVar[str] = "gripper"
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return 1
+
+
+ActionField = TcpDelta | JointDelta | GripperAction
+ACTION_TYPES: dict[str, type[TcpDelta] | type[JointDelta] | type[GripperAction]] = {
+    "tcp_delta": TcpDelta,
+    "joint_delta": JointDelta,
+    "gripper": GripperAction,
+}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything that a policy and the controller must agree on."""
+
+    name: str
+    policy_rate_hz: float
+    workspace_low: tuple[float, ...]
+    """(3,) [m], base frame: the tool centre point is never sent below this."""
+    workspace_high: tuple[float, ...]
+    observation: tuple[ObservationField, ...]
+    action: tuple[ActionField, ...]
+    images: tuple[ImageField, ...] = ()
+
+    @property
+    def observation_dim(self) -> int:
+        """Components of all observation fields, concatenated in order."""
+        return sum(field.size for field in self.observation)
+
+    @property
+    def action_dim(self) -> int:
+        """Components of all action fields, concatenated in order."""
+        return sum(field.size for field in self.action)
+
+    def canonical_json(self) -> str:
+        """Return the one text of this contract: keys sorted, no spaces, numbers as `%.9g`."""
+        return canonical_json(
+            {
+                "name": self.name,
+                "policy_rate_hz": self.policy_rate_hz,
+                "workspace": {"low": self.workspace_low, "high": self.workspace_high},
+                "observation": [_to_dict(field) for field in self.observation],
+                "images": [_to_dict(image) for image in self.images],
+                "action": [{"name": field.name} | _to_dict(field) for field in self.action],
+            }
+        )
+
+    @property
+    def contract_id(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "contract") -> "Contract":
+        """Read a contract from JSON; `origin` is named in errors.
+
+        Raises ConfigError when it is not JSON or a value is not allowed.
+        """
+        try:
+            table = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ConfigError(f"{origin}: not valid JSON: {error}") from error
+        if not isinstance(table, dict):
+            raise ConfigError(f"{origin}: must be a JSON object")
+        name = table.pop("name", None)
+        return parse_contract(table, name, Source(origin))
+
+
+def canonical_json(value: object) -> str:
+    """Print a value so that C++ and Python agree to the byte.
+
+    Strings are printable ASCII without quotes and backslashes (checked where contracts are read),
+    so nothing needs escaping.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f'"{k}":{canonical_json(value[k])}' for k in sorted(value)) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(canonical_json(item) for item in value) + "]"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.9g}"
+    raise TypeError(f"no canonical form for {value!r}")
+
+
+def _to_dict(value: Any) -> dict[str, Any]:
+    items = ((f.name, getattr(value, f.name)) for f in fields(value))
+    return {name: item for name, item in items if item is not None}
+
+
+@dataclass(frozen=True)
+class _Workspace:
+    low: tuple[float, ...] = setting(length=3, low=-10.0, high=10.0, unit="m")
+    high: tuple[float, ...] = setting(length=3, low=-10.0, high=10.0, unit="m")
+
+
+@dataclass(frozen=True)
+class _Scalars:
+    """The contract's keys that are not lists of tables."""
+
+    policy_rate_hz: float = setting(low=1.0, high=1000.0, unit="Hz")
+    workspace: _Workspace = setting()
+
+
+_LISTS = ("observation", "images", "action")
+
+
+def parse_contract(table: Mapping[str, Any], name: object, source: Source) -> Contract:
+    """Check a `[contract]` table (without its name) and build the contract.
+
+    Raises ConfigError that names the file, the key and the allowed values.
+    """
+    _check_name("name", name, source)
+    known = [f.name for f in fields(_Scalars)] + list(_LISTS)
+    for key in table:
+        if key not in known:
+            raise source.unknown(key, known)
+    scalars = parse_table(_Scalars, {k: v for k, v in table.items() if k not in _LISTS}, source)
+    box = scalars.workspace
+    _check_order(box.low, box.high, source / "workspace")
+    contract = Contract(
+        name=str(name),
+        policy_rate_hz=scalars.policy_rate_hz,
+        workspace_low=box.low,
+        workspace_high=box.high,
+        observation=tuple(_parse_observation(t, s) for t, s in _rows(table, "observation", source)),
+        images=tuple(_parse_image(t, s) for t, s in _rows(table, "images", source)),
+        action=tuple(_parse_action(t, s) for t, s in _rows(table, "action", source)),
+    )
+    _check_names(contract, source)
+    return contract
+
+
+def _rows(
+    table: Mapping[str, Any], key: str, source: Source
+) -> list[tuple[Mapping[str, Any], Source]]:
+    rows = table.get(key, [])
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise source.error(key, rows, "an array of tables")
+    return [(row, source / f"{key}[{i}]") for i, row in enumerate(rows)]
+
+
+def _parse_observation(table: Mapping[str, Any], source: Source) -> ObservationField:
+    field = parse_table(ObservationField, table, source)
+    _check_name("name", field.name, source)
+    if not field.shape or len(field.shape) > 4 or field.size > MAX_SIZE:
+        raise source.error(
+            "shape", list(field.shape), f"1 to 4 integers with a product of at most {MAX_SIZE}"
+        )
+    for key, bound in (("low", field.low), ("high", field.high)):
+        if len(bound) != field.size:
+            raise source.error(key, list(bound), f"{field.size} numbers, the size of the shape")
+    _check_order(field.low, field.high, source)
+    computed = COMPUTED_FIELDS.get(field.name)
+    if computed is not None:
+        if field.shape != (computed.size,):
+            raise source.error("shape", list(field.shape), f"[{computed.size}] for {field.name}")
+        if field.unit != computed.unit:
+            raise source.error("unit", field.unit, f'"{computed.unit}" for {field.name}')
+        if field.frame not in computed.frames:
+            allowed = " or ".join(f'"{frame}"' for frame in computed.frames)
+            raise source.error("frame", field.frame, f"{allowed} for {field.name}")
+    return field
+
+
+def _parse_image(table: Mapping[str, Any], source: Source) -> ImageField:
+    image = parse_table(ImageField, table, source)
+    _check_name("name", image.name, source)
+    return image
+
+
+def _parse_action(table: Mapping[str, Any], source: Source) -> ActionField:
+    name = table.get("name")
+    if not isinstance(name, str) or name not in ACTION_TYPES:
+        raise source.error("name", name, "one of " + ", ".join(ACTION_TYPES))
+    rest = {key: value for key, value in table.items() if key != "name"}
+    action = parse_table(ACTION_TYPES[name], rest, source)
+    if isinstance(action, TcpDelta) and len(action.scale) != action.size:
+        raise source.error("scale", list(action.scale), f"{action.size} numbers, as the shape says")
+    if isinstance(action, GripperAction):
+        for key, kind in (("threshold", "binary"), ("scale", "continuous_delta")):
+            value = getattr(action, key)
+            if (value is not None) != (action.kind == kind):
+                raise source.error(key, value, f'given for kind = "{kind}" and for no other')
+    return action
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def _check_name(key: str, name: object, source: Source) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise source.error(key, name, "1 to 63 of a-z, 0-9 and _, beginning with a letter")
+
+
+def _check_order(low: tuple[float, ...], high: tuple[float, ...], source: Source) -> None:
+    for i, (lower, upper) in enumerate(zip(low, high, strict=True)):
+        if not lower < upper:
+            raise source.error(f"high[{i}]", upper, f"greater than low[{i}] = {lower:.9g}")
+
+
+def _check_names(contract: Contract, source: Source) -> None:
+    """Refuse what no single field can see: duplicates, reserved names, missing fields."""
+    if not contract.observation:
+        raise source.error("observation", [], "at least one field")
+    seen = {"noise", "action"}
+    inputs = [field.name for field in contract.observation]
+    for name in inputs + [image.name for image in contract.images]:
+        if name in seen:
+            raise source.error("name", name, "unique, and neither noise nor action")
+        seen.add(name)
+    motions = [field.name for field in contract.action if field.name != "gripper"]
+    if len(motions) != 1 or len(contract.action) - len(motions) > 1:
+        names = [field.name for field in contract.action]
+        raise source.error("action", names, "one of tcp_delta and joint_delta, at most one gripper")
