@@ -1,0 +1,151 @@
+// One tick of the controller: state -> target -> law -> limits -> torque.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/fault.hpp"
+#include "core/impedance.hpp"
+#include "core/joint_move.hpp"
+#include "core/limits.hpp"
+#include "core/mailbox.hpp"
+#include "core/ring.hpp"
+#include "core/seqlock.hpp"
+#include "core/target_check.hpp"
+#include "core/target_filter.hpp"
+#include "core/types.hpp"
+
+namespace serl_rt {
+
+struct ControllerConfig {
+  CartesianGains gains;
+  JointGains joint_gains;
+  Vec7 guiding_damping{1.0, 1.0, 1.0, 1.0, 0.3, 0.3, 0.3};  // [Nm s/rad] kGravityCompensation
+  double gains_time_constant_s = 0.2;                       // [s] SERL's filter of the gains
+  TargetFilterConfig filter;
+  RobotLimits limits = fr3_limits();
+  JointWall wall;
+  JointStop stop;
+  Workspace workspace;
+  TargetSpeedLimits speed;
+  double move_fraction = 0.5;    // of dq_max and ddq_max, for kJointMove
+  double move_tolerance = 0.02;  // [rad] a move is done when each joint is this close,
+  double move_settle_s = 1.0;    // [s] or at the latest this long after the reference arrived
+  // [rad] posture of the redundant joint. Unset: q at start(), later the goal of the last joint
+  // move.
+  std::optional<Vec7> nullspace_posture;
+};
+
+// Empty, or the first thing that is wrong: name, value, what is allowed.
+std::string validate(const ControllerConfig& config);
+
+// What happened in one tick.
+struct TickRecord {
+  std::int64_t time_ns = 0;     // robot clock
+  Vec7 q = Vec7::Zero();        // [rad]
+  Vec7 dq = Vec7::Zero();       // [rad/s]
+  Pose measured;                // O_T_EE
+  Pose reference;               // what the law followed; the measured pose in joint modes
+  Pose target;                  // what the reference goes to; the same
+  Vec7 tau_law = Vec7::Zero();  // [Nm] before the limits
+  Vec7 tau = Vec7::Zero();      // [Nm] commanded
+  Mode mode = Mode::kHold;
+  FaultSet faults;
+  std::uint64_t target_sequence = 0;
+  std::uint64_t policy_version = 0;
+};
+using RecordRing = Ring<TickRecord, 1024>;
+
+// Where the controller stands after a tick: all of the same tick.
+struct ControllerStatus {
+  std::int64_t time_ns = 0;  // robot clock
+  std::uint64_t ticks = 0;   // since construction
+  Mode mode = Mode::kHold;
+  bool stopped = false;  // only a hold, a joint move or hand guiding is accepted
+  Fault last_refusal = Fault::kTargetInvalid;  // meaningful if refused_sequence > 0
+  std::uint64_t target_sequence = 0;           // last accepted
+  std::uint64_t refused_sequence = 0;          // last refused
+  std::uint64_t move_done_sequence = 0;        // last joint move that has arrived
+  std::uint64_t policy_version = 0;            // of the target being followed
+  std::uint64_t records_dropped = 0;           // the record ring was full
+  std::array<double, 7> reference{};           // [m, quaternion xyzw] what the law follows
+};
+
+// Not copyable: other threads hold on to its mailboxes.
+class Controller {
+ public:
+  // Throws std::invalid_argument, with validate()'s words.
+  explicit Controller(const ControllerConfig& config);
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
+
+  // Control thread: begins at the measured state, in hold. Also after the arm was placed elsewhere.
+  // Ends a stop; a target written before is dropped; gains are those last set, without a ramp.
+  void start(const State& state) noexcept;
+
+  // Control thread, once per millisecond: torque [Nm] without gravity.
+  // No locks, no allocation, no throw, no system call.
+  Vec7 tick(const State& state) noexcept;
+
+  // Control thread, before the first tick: where each tick is recorded; null: nowhere.
+  void set_record_ring(RecordRing* ring) noexcept { records_ = ring; }
+
+  // One writer thread each. Targets and gains are checked by the tick that takes them over.
+  Mailbox<Target>& targets() noexcept { return targets_; }
+  Mailbox<CartesianGains>& gains() noexcept { return gains_; }
+
+  // Any thread: brakes, holds, and refuses policy targets until a hold, a joint move or hand
+  // guiding is asked for.
+  void request_stop() noexcept { stop_requested_.store(true, std::memory_order_release); }
+
+  // Any thread.
+  ControllerStatus status() const noexcept { return published_.load(); }
+  FaultCounters& faults() noexcept { return counters_; }
+  const FaultCounters& faults() const noexcept { return counters_; }
+  const ControllerConfig& config() const noexcept { return config_; }
+
+ private:
+  void take_gains(TickFaults& faults) noexcept;
+  void take_target(const State& state, TickFaults& faults) noexcept;
+  std::optional<Refusal> accept(const Target& target, const State& state) noexcept;
+  std::optional<Refusal> follow_pose(const Target& target, const State& state) noexcept;
+  std::optional<Refusal> follow_joints(const Target& target, const State& state) noexcept;
+  std::optional<Refusal> begin_move(const Target& target, const State& state) noexcept;
+  void watch(const State& state, TickFaults& faults) noexcept;
+  void hold(const State& state) noexcept;
+  void stop(const State& state) noexcept;
+  Vec7 law(const State& state) noexcept;
+  Vec7 hold_law(const State& state) noexcept;
+  Vec7 move_law(const State& state) noexcept;
+  void publish(const State& state, const Vec7& tau_law, const Vec7& tau, FaultSet faults) noexcept;
+
+  const ControllerConfig config_;
+
+  Mailbox<Target> targets_;
+  Mailbox<CartesianGains> gains_;
+  std::atomic<bool> stop_requested_ = false;
+  FaultCounters counters_;
+  Seqlock<ControllerStatus> published_;
+  RecordRing* records_ = nullptr;
+
+  // Below: control thread only.
+  ControllerStatus status_;
+  Target target_;  // being followed
+  PoseFilter pose_filter_;
+  JointFilter joint_filter_;
+  GainFilter gain_filter_;
+  CartesianGains newest_gains_;
+  ErrorIntegral integral_;
+  JointMove move_;
+  double move_time_s_ = 0.0;
+  Vec7 hold_q_ = Vec7::Zero();
+  bool at_rest_ = false;  // hold_q_ no longer follows the arm
+  Vec7 posture_ = Vec7::Zero();
+  JointGuard guard_;
+  TorqueLimiter limiter_;
+};
+
+}  // namespace serl_rt
