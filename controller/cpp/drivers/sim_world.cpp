@@ -1,0 +1,238 @@
+#include "drivers/sim_world.hpp"
+
+#include <mujoco/mujoco.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace serl_rt {
+namespace {
+
+// Fraction of the newest contact wrench that enters the estimate each tick: a 10 ms low-pass.
+constexpr double kWrenchFilter = 0.1;
+
+using ConstMap3 = Eigen::Map<const Vec3>;
+using ConstMap7 = Eigen::Map<const Vec7>;
+
+struct ModelDeleter {
+  void operator()(mjModel* model) const { mj_deleteModel(model); }
+};
+struct DataDeleter {
+  void operator()(mjData* data) const { mj_deleteData(data); }
+};
+using ModelPtr = std::unique_ptr<mjModel, ModelDeleter>;
+using DataPtr = std::unique_ptr<mjData, DataDeleter>;
+
+ModelPtr load_model(const std::filesystem::path& mjcf) {
+  std::array<char, 1024> error{};
+  ModelPtr model(mj_loadXML(mjcf.c_str(), nullptr, error.data(), error.size()));
+  if (!model) {
+    throw std::runtime_error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
+  }
+  return model;
+}
+
+int find(const mjModel* model, mjtObj type, const std::string& name) {
+  const int id = mj_name2id(model, type, name.c_str());
+  if (id < 0) {
+    throw std::runtime_error("the MuJoCo model has no " + std::string(mju_type2Str(type)) +
+                             " named \"" + name + "\"");
+  }
+  return id;
+}
+
+}  // namespace
+
+struct SimWorld::Impl {
+  ModelPtr model;
+  DataPtr data;
+  int tcp = 0;             // site
+  int gripper = 0;         // actuator
+  int left_finger = 0;     // address in qpos
+  int right_finger = 0;    // address in qpos
+  int first_arm_body = 0;  // body ids from here to last_arm_body move with the arm
+  int last_arm_body = 0;
+  double max_width = 0.0;
+  Vec6 wrench = Vec6::Zero();
+
+  explicit Impl(const std::filesystem::path& mjcf)
+      : model(load_model(mjcf)), data(mj_makeData(model.get())) {
+    if (!data) {
+      throw std::runtime_error("not enough memory for the MuJoCo model " + mjcf.string());
+    }
+    locate_arm();
+    locate_gripper();
+    if (std::abs(model->opt.timestep - kTickSeconds) > 1e-9) {
+      throw std::runtime_error("the MuJoCo model's timestep is " +
+                               std::to_string(model->opt.timestep) + " s; the controller needs " +
+                               std::to_string(kTickSeconds) + " s");
+    }
+  }
+
+  // The arm's seven joints and motors come first, so that its rows are the first seven everywhere.
+  void locate_arm() {
+    tcp = find(model.get(), mjOBJ_SITE, "tcp");
+    for (int i = 0; i < kJoints; ++i) {
+      const std::string name = "joint" + std::to_string(i + 1);
+      const int joint = find(model.get(), mjOBJ_JOINT, name);
+      if (model->jnt_type[joint] != mjJNT_HINGE || model->jnt_qposadr[joint] != i ||
+          model->jnt_dofadr[joint] != i || find(model.get(), mjOBJ_ACTUATOR, name) != i) {
+        throw std::runtime_error("the MuJoCo model's " + name +
+                                 " must be hinge and actuator number " + std::to_string(i));
+      }
+    }
+    first_arm_body = model->jnt_bodyid[0];
+    const int root = model->body_rootid[first_arm_body];
+    for (int body = first_arm_body; body < model->nbody && model->body_rootid[body] == root; ++body) {
+      last_arm_body = body;
+      if (model->body_gravcomp[body] != 1.0) {
+        throw std::runtime_error("body " + std::to_string(body) +
+                                 " of the MuJoCo model's arm needs gravcomp=\"1\"");
+      }
+    }
+  }
+
+  void locate_gripper() {
+    gripper = find(model.get(), mjOBJ_ACTUATOR, "gripper");
+    left_finger = model->jnt_qposadr[find(model.get(), mjOBJ_JOINT, "left_finger")];
+    right_finger = model->jnt_qposadr[find(model.get(), mjOBJ_JOINT, "right_finger")];
+    max_width = model->actuator_ctrlrange[2 * gripper + 1];
+    if (!(max_width > 0.0)) {
+      throw std::runtime_error("the MuJoCo model's actuator \"gripper\" needs ctrlrange 0 to width");
+    }
+  }
+
+  double width() const noexcept { return data->qpos[left_finger] + data->qpos[right_finger]; }
+
+  bool of_arm(int geom) const noexcept {
+    const int body = model->geom_bodyid[geom];
+    return body >= first_arm_body && body <= last_arm_body;
+  }
+
+  // What the arm presses on its surroundings, from the contact forces of the last step. Sign as
+  // libfranka's O_F_ext_hat_K: positive is the force that the robot applies.
+  Vec6 contact_wrench(const Vec3& at) const noexcept {
+    Vec6 sum = Vec6::Zero();
+    for (int i = 0; i < data->ncon; ++i) {
+      const mjContact& contact = data->contact[i];
+      const bool first = of_arm(contact.geom[0]);
+      if (first == of_arm(contact.geom[1]) || contact.efc_address < 0) continue;
+      std::array<mjtNum, 6> local{};  // acts from geom[0] on geom[1]
+      mj_contactForce(model.get(), data.get(), i, local.data());
+      const Eigen::Map<const Eigen::Matrix3d> world_R(contact.frame);  // rows are axes: transposed
+      const double sign = first ? 1.0 : -1.0;
+      const Vec3 force = sign * (world_R * ConstMap3(local.data()));
+      const Vec3 torque = sign * (world_R * ConstMap3(local.data() + 3));
+      sum.head<3>() += force;
+      sum.tail<3>() += torque + (ConstMap3(contact.pos) - at).cross(force);
+    }
+    return sum;
+  }
+
+  void fill(State& state) const noexcept {
+    const mjData& d = *data;
+    state.q = ConstMap7(d.qpos);
+    state.dq = ConstMap7(d.qvel);
+    // Every arm body compensates its weight, so that force is the gravity torque.
+    state.gravity = ConstMap7(d.qfrc_gravcomp);
+    state.coriolis = ConstMap7(d.qfrc_bias) - state.gravity;
+    state.tau_J_d = ConstMap7(d.ctrl);
+    state.tau_J = state.tau_J_d + state.gravity;
+    state.O_F_ext = wrench;
+    state.gripper_width = width();
+
+    const Vec3 position = ConstMap3(d.site_xpos + 3 * tcp);
+    state.O_T_EE.position = position;
+    // Composed of quaternions, so that its sign never jumps (a matrix would not say which).
+    std::array<mjtNum, 4> wxyz{};
+    mju_mulQuat(wxyz.data(), d.xquat + 4 * model->site_bodyid[tcp], model->site_quat + 4 * tcp);
+    state.O_T_EE.orientation = Quat(wxyz[0], wxyz[1], wxyz[2], wxyz[3]);
+
+    for (int i = 0; i < kJoints; ++i) {
+      const ConstMap3 axis(d.xaxis + 3 * i);
+      state.zero_jacobian.col(i) << axis.cross(position - ConstMap3(d.xanchor + 3 * i)), axis;
+    }
+  }
+};
+
+SimWorld::SimWorld(const std::filesystem::path& mjcf) : impl_(std::make_unique<Impl>(mjcf)) {}
+SimWorld::~SimWorld() = default;
+SimWorld::SimWorld(SimWorld&&) noexcept = default;
+SimWorld& SimWorld::operator=(SimWorld&&) noexcept = default;
+
+void SimWorld::observe(State& state) noexcept {
+  mj_step1(impl_->model.get(), impl_->data.get());
+  impl_->fill(state);
+}
+
+void SimWorld::step(const Vec7& tau) noexcept {
+  mjData* data = impl_->data.get();
+  std::copy_n(tau.data(), kJoints, data->ctrl);
+  mj_step2(impl_->model.get(), data);
+  const Vec3 at = ConstMap3(data->site_xpos + 3 * impl_->tcp);
+  impl_->wrench += kWrenchFilter * (impl_->contact_wrench(at) - impl_->wrench);
+}
+
+bool SimWorld::healthy() const noexcept {
+  const mjWarningStat* warning = impl_->data->warning;
+  return warning[mjWARN_BADQPOS].number + warning[mjWARN_BADQVEL].number +
+             warning[mjWARN_BADQACC].number ==
+         0;
+}
+
+void SimWorld::command_gripper(double opening) noexcept {
+  impl_->data->ctrl[impl_->gripper] = std::clamp(opening, 0.0, 1.0) * impl_->max_width;
+}
+
+double SimWorld::gripper_opening() const noexcept {
+  return std::clamp(impl_->width() / impl_->max_width, 0.0, 1.0);
+}
+
+double SimWorld::max_gripper_width() const noexcept { return impl_->max_width; }
+
+void SimWorld::reset(const Vec7& q, double opening) noexcept {
+  mjData* data = impl_->data.get();
+  mj_resetData(impl_->model.get(), data);
+  std::copy_n(q.data(), kJoints, data->qpos);
+  const double width = std::clamp(opening, 0.0, 1.0) * impl_->max_width;
+  data->qpos[impl_->left_finger] = data->qpos[impl_->right_finger] = width / 2.0;
+  command_gripper(opening);
+  impl_->wrench.setZero();
+}
+
+void SimWorld::place_object(int object, const Pose& pose) noexcept {
+  mjData* data = impl_->data.get();
+  const int joint = impl_->model->body_jntadr[object];
+  mjtNum* qpos = data->qpos + impl_->model->jnt_qposadr[joint];
+  Vec3::Map(qpos) = pose.position;
+  const Quat& orientation = pose.orientation;
+  qpos[3] = orientation.w();
+  Vec3::Map(qpos + 4) = orientation.vec();
+  const int dof = impl_->model->jnt_dofadr[joint];
+  std::fill_n(data->qvel + dof, 6, 0.0);
+  std::fill_n(data->qacc_warmstart + dof, 6, 0.0);
+}
+
+int SimWorld::find_object(std::string_view name) const {
+  const int body = find(impl_->model.get(), mjOBJ_BODY, std::string(name));
+  const int joint = impl_->model->body_jntadr[body];
+  if (joint < 0 || impl_->model->jnt_type[joint] != mjJNT_FREE) {
+    throw std::runtime_error("the body \"" + std::string(name) + "\" of the MuJoCo model needs a freejoint");
+  }
+  return body;
+}
+
+Pose SimWorld::object_pose(int object) const noexcept {
+  const mjtNum* qpos =
+      impl_->data->qpos + impl_->model->jnt_qposadr[impl_->model->body_jntadr[object]];
+  return {ConstMap3(qpos), Quat(qpos[3], qpos[4], qpos[5], qpos[6])};
+}
+
+std::span<const double> SimWorld::qpos() const noexcept {
+  return {impl_->data->qpos, static_cast<std::size_t>(impl_->model->nq)};
+}
+
+}  // namespace serl_rt
