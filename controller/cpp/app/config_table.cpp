@@ -186,6 +186,15 @@ std::vector<int> ConfigTable::integers(const std::string& key, int low, int high
   return values;
 }
 
+std::string ConfigTable::json(const std::string& key, const std::string& extra) {
+  toml::table copy = table_ == nullptr ? toml::table{} : *static_cast<const toml::table*>(table_);
+  for (const auto& [name, value] : copy) asked_.insert(std::string(name.str()));
+  copy.insert_or_assign(key, extra);
+  std::ostringstream text;
+  text << toml::json_formatter{copy};
+  return text.str();
+}
+
 void ConfigTable::finish() const {
   if (table_ == nullptr) return;
   for (const auto& [key, value] : *static_cast<const toml::table*>(table_)) {

@@ -36,6 +36,9 @@ class ConfigTable {
                               std::optional<std::vector<double>> fallback = std::nullopt);
   std::vector<int> integers(const std::string& key, int low, int high);
 
+  // The whole table as JSON, with `extra` added as a text under `key`; every key counts as asked for.
+  std::string json(const std::string& key, const std::string& extra);
+
   // Throws Error when the table holds a key that was never asked for.
   void finish() const;
 

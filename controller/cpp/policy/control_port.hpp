@@ -21,11 +21,9 @@ class ControlPort {
   // Lets one policy period pass. False: the robot is gone or the program is stopping.
   virtual bool advance() noexcept = 0;
 
-  // True when the joint move last commanded has arrived.
-  virtual bool move_done() noexcept = 0;
-
-  // True when an episode's start may place the arm instead of moving it there (simulated time).
-  virtual bool places_arm() const noexcept = 0;
+  // Brings the arm to an episode's start, at rest: simulated time places it there, a robot moves
+  // there with minimum jerk in `duration_s`. False: as advance().
+  virtual bool go_to_start(const Vec7& q, double duration_s) noexcept = 0;
 
   virtual Gripper& gripper() noexcept = 0;
 };

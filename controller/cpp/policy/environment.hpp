@@ -50,7 +50,6 @@ class Environment {
   const ObservationBuilder& builder() const noexcept { return builder_; }
 
  private:
-  bool move_arm_home();
   void observe();
 
   EpisodeConfig config_;

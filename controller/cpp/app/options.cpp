@@ -1,0 +1,81 @@
+#include "app/options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+namespace serl_rt {
+
+std::optional<Options> parse_options(std::span<const std::string> arguments, Options defaults,
+                                     int& exit_status) {
+  Options o = std::move(defaults);
+  CLI::App app{
+      "Run the 1 kHz controller: policy, impedance law, limits, link to a learner.\n"
+      "Ctrl-C stops it smoothly and leaves everything acknowledged or in the summary.",
+      "serl-rt control"};
+  app.get_formatter()->column_width(34);
+
+  app.add_option("--task", o.task, "bundled task name, or path of a task file (.toml)")->required();
+  app.add_option("--driver", o.driver, "which robot")
+      ->check(CLI::IsMember({"sim"}))
+      ->capture_default_str();
+  app.add_flag("--lockstep", o.lockstep,
+               "simulated time, as fast as possible, paced by the learner (default: wall clock)");
+  app.add_option("--learner", o.learner, "endpoint of the learner, e.g. tcp://127.0.0.1:5588");
+  app.add_option("--policy", o.policy, "act with this ONNX policy file; no hot swap")
+      ->check(CLI::ExistingFile);
+  app.add_option("--policies", o.policies,
+                 "folder that keeps the last good policies (default: runs/control/TASK/policies)");
+  app.add_option("--reward", o.reward, "overrides the task file's [episode] reward")
+      ->check(CLI::IsMember({"dense", "sparse"}));
+  app.add_option("--seed", o.seed, "seed of episodes and exploration noise")->capture_default_str();
+  app.add_option("--episodes", o.episodes, "stop after this many episodes; 0: no limit")
+      ->capture_default_str();
+  app.add_option("--steps", o.steps, "stop after this many policy steps; 0: no limit")
+      ->capture_default_str();
+  app.add_option("--evaluate-every", o.evaluate_every,
+                 "every n-th episode acts without noise; 0: never, 1: always")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--noise-scale", o.noise_scale, "multiplies the exploration noise")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  app.add_option("--state", o.state_address, "endpoint that publishes the robot state, or none")
+      ->capture_default_str();
+  app.add_option("--commands", o.command_address, "endpoint that takes commands, or none")
+      ->capture_default_str();
+  app.add_option("--keys", o.keys,
+                 "folder of CURVE keys (serl-rt keys); needed for any address but loopback");
+  app.add_option("--summary", o.summary, "write a JSON summary here at the end");
+  app.add_option("--transitions", o.transitions, "also write every transition to this file");
+  app.add_option("--drain-timeout", o.drain_timeout_s,
+                 "at the end wait this long [s] for the learner's acknowledgements")
+      ->check(CLI::Range(0.0, 60.0))
+      ->capture_default_str();
+  app.add_option("--rt-priority", o.rt_priority,
+                 "SCHED_FIFO priority of the control thread; 0: do not ask for it")
+      ->check(CLI::Range(0, 99))
+      ->capture_default_str();
+  app.add_option("--cpu", o.cpu, "core of the control thread; -1: any")
+      ->check(CLI::Range(-1, 1023))
+      ->capture_default_str();
+  app.add_flag("--quiet", o.quiet, "print warnings and errors only");
+  app.add_option("--tasks-dir", o.tasks_dir, "folder of the bundled task files")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--assets-dir", o.assets_dir, "folder of the simulated arm's MJCF")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--onnxruntime", o.onnxruntime, "ONNX Runtime library (libonnxruntime.so.*)")
+      ->check(CLI::ExistingFile);
+
+  // CLI11 takes the arguments in reverse order.
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    exit_status = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  return o;
+}
+
+}  // namespace serl_rt

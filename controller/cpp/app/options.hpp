@@ -1,0 +1,45 @@
+// What the command line of the controller says, checked.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace serl_rt {
+
+struct Options {
+  std::string task;                   // name of a bundled task or path of a task file
+  std::string driver = "sim";         // which robot
+  bool lockstep = false;              // simulated time instead of wall clock
+  std::string learner;                // endpoint; empty: no learner
+  std::filesystem::path policy;       // fixed policy file; empty: from the learner or the store
+  std::filesystem::path policies;     // folder of the last good policies
+  std::string reward;                 // overrides the task file: dense | sparse
+  std::uint64_t seed = 0;
+  std::uint64_t episodes = 0;         // stop after; 0: no limit
+  std::uint64_t steps = 0;            // stop after; 0: no limit
+  int evaluate_every = 0;             // every n-th episode acts without noise; 0: never, 1: always
+  double noise_scale = 1.0;           // multiplies the exploration noise
+  std::string state_address = "tcp://127.0.0.1:5590";    // "none": not published
+  std::string command_address = "tcp://127.0.0.1:5591";  // "none": no commands
+  std::filesystem::path keys;         // folder with CURVE keys; empty: loopback only
+  std::filesystem::path summary;      // JSON written at the end
+  std::filesystem::path transitions;  // raw transitions written to a file (tests, no learner)
+  double drain_timeout_s = 1.5;       // how long the end waits for acknowledgements
+  int rt_priority = 80;               // SCHED_FIFO priority of the control thread, 0: do not ask
+  int cpu = -1;                       // core of the control thread, -1: any
+  bool quiet = false;
+
+  std::filesystem::path tasks_dir;    // bundled task files
+  std::filesystem::path assets_dir;   // MJCF of the simulated arm
+  std::filesystem::path onnxruntime;  // the library; empty: looked for
+};
+
+// Parses; prints help, version or the error and returns the exit status in `exit_status` when the
+// program should end. `defaults` carries what the caller already knows (folders).
+std::optional<Options> parse_options(std::span<const std::string> arguments, Options defaults,
+                                     int& exit_status);
+
+}  // namespace serl_rt

@@ -1,0 +1,62 @@
+// The two pacings of the policy side: simulated time (the policy thread runs the ticks itself) and
+// wall clock (the control thread ticks, the policy thread sleeps).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "core/control_loop.hpp"
+#include "core/controller.hpp"
+#include "policy/control_port.hpp"
+
+namespace serl_rt {
+
+class LockstepPort : public ControlPort {
+ public:
+  LockstepPort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+               const std::atomic<bool>& stop) noexcept;
+
+  const State& state() noexcept override { return loop_.state(); }
+  void set_target(Target target) noexcept override;
+  bool advance() noexcept override;
+  bool go_to_start(const Vec7& q, double duration_s) noexcept override;
+  Gripper& gripper() noexcept override { return gripper_; }
+
+ private:
+  ControlLoop& loop_;
+  Controller& controller_;
+  Gripper& gripper_;
+  const std::atomic<bool>& stop_;
+  int ticks_per_period_;
+  std::uint64_t sequence_ = 0;
+};
+
+class RealtimePort : public ControlPort {
+ public:
+  RealtimePort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+               const std::atomic<bool>& stop) noexcept;
+
+  const State& state() noexcept override;
+  void set_target(Target target) noexcept override;
+  // Sleeps until the next policy instant; one that was missed by more than a period is given up.
+  bool advance() noexcept override;
+  bool go_to_start(const Vec7& q, double duration_s) noexcept override;
+  Gripper& gripper() noexcept override { return gripper_; }
+
+  // Policy instants that had passed before the policy was ready for them.
+  std::uint64_t late_steps() const noexcept { return late_steps_.load(std::memory_order_relaxed); }
+
+ private:
+  ControlLoop& loop_;
+  Controller& controller_;
+  Gripper& gripper_;
+  const std::atomic<bool>& stop_;
+  std::chrono::nanoseconds period_;
+  std::chrono::steady_clock::time_point next_;
+  State state_;
+  std::uint64_t sequence_ = 0;
+  std::atomic<std::uint64_t> late_steps_ = 0;
+};
+
+}  // namespace serl_rt
