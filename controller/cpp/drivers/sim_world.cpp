@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <stdexcept>
 #include <string>
+
+#include "core/error.hpp"
 
 namespace serl_rt {
 namespace {
@@ -30,7 +31,7 @@ ModelPtr load_model(const std::filesystem::path& mjcf) {
   std::array<char, 1024> error{};
   ModelPtr model(mj_loadXML(mjcf.c_str(), nullptr, error.data(), error.size()));
   if (!model) {
-    throw std::runtime_error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
+    throw Error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
   }
   return model;
 }
@@ -38,8 +39,8 @@ ModelPtr load_model(const std::filesystem::path& mjcf) {
 int find(const mjModel* model, mjtObj type, const std::string& name) {
   const int id = mj_name2id(model, type, name.c_str());
   if (id < 0) {
-    throw std::runtime_error("the MuJoCo model has no " + std::string(mju_type2Str(type)) +
-                             " named \"" + name + "\"");
+    throw Error("the MuJoCo model has no " + std::string(mju_type2Str(type)) + " named \"" + name +
+                "\"");
   }
   return id;
 }
@@ -61,14 +62,13 @@ struct SimWorld::Impl {
   explicit Impl(const std::filesystem::path& mjcf)
       : model(load_model(mjcf)), data(mj_makeData(model.get())) {
     if (!data) {
-      throw std::runtime_error("not enough memory for the MuJoCo model " + mjcf.string());
+      throw Error("not enough memory for the MuJoCo model " + mjcf.string());
     }
     locate_arm();
     locate_gripper();
     if (std::abs(model->opt.timestep - kTickSeconds) > 1e-9) {
-      throw std::runtime_error("the MuJoCo model's timestep is " +
-                               std::to_string(model->opt.timestep) + " s; the controller needs " +
-                               std::to_string(kTickSeconds) + " s");
+      throw Error("the MuJoCo model's timestep is " + std::to_string(model->opt.timestep) +
+                  " s; the controller needs " + std::to_string(kTickSeconds) + " s");
     }
   }
 
@@ -80,17 +80,18 @@ struct SimWorld::Impl {
       const int joint = find(model.get(), mjOBJ_JOINT, name);
       if (model->jnt_type[joint] != mjJNT_HINGE || model->jnt_qposadr[joint] != i ||
           model->jnt_dofadr[joint] != i || find(model.get(), mjOBJ_ACTUATOR, name) != i) {
-        throw std::runtime_error("the MuJoCo model's " + name +
-                                 " must be hinge and actuator number " + std::to_string(i));
+        throw Error("the MuJoCo model's " + name + " must be hinge and actuator number " +
+                    std::to_string(i));
       }
     }
     first_arm_body = model->jnt_bodyid[0];
     const int root = model->body_rootid[first_arm_body];
-    for (int body = first_arm_body; body < model->nbody && model->body_rootid[body] == root; ++body) {
+    for (int body = first_arm_body; body < model->nbody && model->body_rootid[body] == root;
+         ++body) {
       last_arm_body = body;
       if (model->body_gravcomp[body] != 1.0) {
-        throw std::runtime_error("body " + std::to_string(body) +
-                                 " of the MuJoCo model's arm needs gravcomp=\"1\"");
+        throw Error("body " + std::to_string(body) +
+                    " of the MuJoCo model's arm needs gravcomp=\"1\"");
       }
     }
   }
@@ -101,7 +102,7 @@ struct SimWorld::Impl {
     right_finger = model->jnt_qposadr[find(model.get(), mjOBJ_JOINT, "right_finger")];
     max_width = model->actuator_ctrlrange[2 * gripper + 1];
     if (!(max_width > 0.0)) {
-      throw std::runtime_error("the MuJoCo model's actuator \"gripper\" needs ctrlrange 0 to width");
+      throw Error("the MuJoCo model's actuator \"gripper\" needs ctrlrange 0 to width");
     }
   }
 
@@ -203,32 +204,23 @@ void SimWorld::reset(const Vec7& q, double opening) noexcept {
   impl_->wrench.setZero();
 }
 
-void SimWorld::place_object(int object, const Pose& pose) noexcept {
+void SimWorld::place_object(FreeBody object, const Pose& pose) noexcept {
   mjData* data = impl_->data.get();
-  const int joint = impl_->model->body_jntadr[object];
-  mjtNum* qpos = data->qpos + impl_->model->jnt_qposadr[joint];
+  mjtNum* qpos = data->qpos + object.qpos;
   Vec3::Map(qpos) = pose.position;
-  const Quat& orientation = pose.orientation;
-  qpos[3] = orientation.w();
-  Vec3::Map(qpos + 4) = orientation.vec();
-  const int dof = impl_->model->jnt_dofadr[joint];
-  std::fill_n(data->qvel + dof, 6, 0.0);
-  std::fill_n(data->qacc_warmstart + dof, 6, 0.0);
+  qpos[3] = pose.orientation.w();
+  Vec3::Map(qpos + 4) = pose.orientation.vec();
+  std::fill_n(data->qvel + object.qvel, 6, 0.0);
+  std::fill_n(data->qacc_warmstart + object.qvel, 6, 0.0);
 }
 
-int SimWorld::find_object(std::string_view name) const {
-  const int body = find(impl_->model.get(), mjOBJ_BODY, std::string(name));
-  const int joint = impl_->model->body_jntadr[body];
-  if (joint < 0 || impl_->model->jnt_type[joint] != mjJNT_FREE) {
-    throw std::runtime_error("the body \"" + std::string(name) + "\" of the MuJoCo model needs a freejoint");
+FreeBody SimWorld::find_object(std::string_view name) const {
+  const mjModel& model = *impl_->model;
+  const int joint = model.body_jntadr[find(&model, mjOBJ_BODY, std::string(name))];
+  if (joint < 0 || model.jnt_type[joint] != mjJNT_FREE) {
+    throw Error("the MuJoCo model's body \"" + std::string(name) + "\" needs a freejoint");
   }
-  return body;
-}
-
-Pose SimWorld::object_pose(int object) const noexcept {
-  const mjtNum* qpos =
-      impl_->data->qpos + impl_->model->jnt_qposadr[impl_->model->body_jntadr[object]];
-  return {ConstMap3(qpos), Quat(qpos[3], qpos[4], qpos[5], qpos[6])};
+  return {model.jnt_qposadr[joint], model.jnt_dofadr[joint]};
 }
 
 std::span<const double> SimWorld::qpos() const noexcept {

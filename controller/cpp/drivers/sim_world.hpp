@@ -11,11 +11,17 @@
 
 namespace serl_rt {
 
+// Where a free body's pose and velocity are in the state vectors.
+struct FreeBody {
+  int qpos = -1;  // xyz [m], then quaternion wxyz
+  int qvel = -1;
+};
+
 class SimWorld {
  public:
   // Loads an MJCF file whose arm has joints joint1..joint7 and a site tcp, whose gripper has an
   // actuator gripper (setpoint: width) and joints left_finger and right_finger.
-  // Throws std::runtime_error that says what is wrong with the file.
+  // Throws Error that says what is wrong with the file.
   explicit SimWorld(const std::filesystem::path& mjcf);
   ~SimWorld();
   SimWorld(SimWorld&&) noexcept;
@@ -39,13 +45,11 @@ class SimWorld {
   // Puts the arm at rest at q, the gripper at an opening, everything else where the file has it.
   void reset(const Vec7& q, double opening) noexcept;
 
-  // Puts a free body at rest at a pose. `object` is a number from find_object().
-  void place_object(int object, const Pose& pose) noexcept;
+  // Puts a free body at rest at a pose.
+  void place_object(FreeBody object, const Pose& pose) noexcept;
 
-  // The free body of this name. Throws std::runtime_error if the model has none.
-  int find_object(std::string_view name) const;
-
-  Pose object_pose(int object) const noexcept;
+  // The free body of this name. Throws Error if the model has none.
+  FreeBody find_object(std::string_view name) const;
 
   // Generalised positions of the whole model, in MuJoCo's order.
   std::span<const double> qpos() const noexcept;

@@ -1,0 +1,124 @@
+// The simulated arm as a robot: paced like the real one, or as fast as it is read.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "core/mailbox.hpp"
+#include "drivers/driver.hpp"
+#include "drivers/sim_world.hpp"
+
+namespace serl_rt {
+
+enum class Pacing : std::uint8_t { kLockstep, kRealtime };
+
+inline constexpr std::size_t kMaxQpos = 64;         // of a model that SimDriver takes
+inline constexpr std::size_t kMaxPlacedBodies = 8;  // placed together
+
+// Everything that moves, at the time of the state that read() returned with it.
+struct Scene {
+  std::uint64_t placement = 0;  // number of the last placement that it includes
+  std::array<double, kMaxQpos> qpos{};
+
+  Vec3 position(FreeBody body) const noexcept { return Vec3::Map(qpos.data() + body.qpos); }
+};
+
+struct SimDriverConfig {
+  std::filesystem::path mjcf;
+  Pacing pacing = Pacing::kLockstep;
+  Vec7 start_q = Vec7::Zero();  // [rad] where the arm is at first, with the gripper open
+};
+
+// Three roles, which lockstep plays in one thread:
+// - control thread: read(), write();
+// - policy thread: find_object(), place_arm(), place_object(), scene();
+// - any thread but the control thread: the gripper, resyncs().
+class SimDriver final : public RobotDriver {
+ public:
+  // Throws Error if the model cannot be used.
+  explicit SimDriver(const SimDriverConfig& config);
+
+  // Lockstep: returns at once. Realtime: sleeps until the next millisecond of the monotonic clock;
+  // when it is more than kResyncTicks behind, it gives the missed time up instead of catching up.
+  // False: the simulation has diverged.
+  bool read(State& state) noexcept override;
+  bool write(const Vec7& tau) noexcept override;
+
+  // The free body of this name. Throws Error if the model has none.
+  FreeBody find_object(std::string_view name) const { return world_.find_object(name); }
+
+  // Take effect at the next read(); a newer call replaces an older one that was not read yet.
+  // Placing the arm puts it at rest, opens the gripper, and returns all bodies to where the model
+  // file has them, but for those that are placed along with it, before or after this call.
+  void place_arm(const Vec7& q) noexcept;
+  void place_object(FreeBody body, const Pose& pose) noexcept;
+
+  // The newest scene, with the placements that were asked for already in it.
+  const Scene& scene() noexcept;
+
+  // Length of Scene::qpos that is in use.
+  std::size_t qpos_size() const noexcept { return world_.qpos().size(); }
+
+  // How often realtime gave up time. Any thread.
+  std::uint64_t resyncs() const noexcept { return resyncs_.load(std::memory_order_relaxed); }
+
+  static constexpr int kResyncTicks = 20;
+
+ private:
+  friend class SimGripper;
+
+  struct PlacedBody {
+    FreeBody body;
+    Pose pose;
+  };
+  struct Placement {
+    std::uint64_t number = 0;
+    bool arm = false;
+    Vec7 q = Vec7::Zero();
+    std::size_t count = 0;
+    std::array<PlacedBody, kMaxPlacedBodies> bodies{};
+  };
+
+  Placement& next_placement() noexcept;
+  void apply(const Placement& placement) noexcept;
+  void publish() noexcept;
+  void wait_for_tick() noexcept;
+
+  Pacing pacing_;
+
+  // Control thread.
+  SimWorld world_;
+  std::int64_t time_ns_ = 0;  // robot clock
+  std::int64_t wake_ns_ = 0;  // monotonic clock: when the current tick is due; 0: not begun
+  Placement arriving_;
+  Scene published_;
+
+  // Policy thread.
+  Placement asked_;
+  Scene scene_;
+
+  // Between them.
+  Mailbox<Placement> placements_;  // policy -> control
+  Mailbox<Scene> scenes_;          // control -> policy
+  std::atomic<double> gripper_command_ = 1.0;
+  std::atomic<double> gripper_opening_ = 1.0;
+  std::atomic<std::uint64_t> resyncs_ = 0;
+};
+
+// The simulated arm's gripper. Must not outlive the driver.
+class SimGripper final : public Gripper {
+ public:
+  explicit SimGripper(SimDriver& driver) noexcept : driver_(driver) {}
+
+  void command(double opening) noexcept override;
+  double opening() const noexcept override;
+  double max_width() const noexcept override;
+
+ private:
+  SimDriver& driver_;
+};
+
+}  // namespace serl_rt

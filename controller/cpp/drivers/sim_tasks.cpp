@@ -1,0 +1,140 @@
+#include "drivers/sim_tasks.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "drivers/random.hpp"
+
+namespace serl_rt {
+namespace {
+
+void copy_to(const Vec3& value, std::span<float> out) noexcept {
+  Eigen::Map<Eigen::Vector3f>(out.data()) = value.cast<float>();
+}
+
+// Dense reward: at most 1 per step; less than 0.3 of it for being at the cube, the rest for
+// lifting.
+class PickCube final : public Task {
+ public:
+  PickCube(const SimTaskConfig& config, SimDriver& driver)
+      : config_(config), driver_(driver), cube_(driver.find_object("cube")) {}
+
+  void reset(std::uint64_t seed) override {
+    Random random(seed);
+    Pose pose;
+    for (int i = 0; i < 2; ++i) {
+      pose.position[i] = random.uniform(config_.cube_low[i], config_.cube_high[i]);
+    }
+    pose.position.z() = kHalfCube;
+    driver_.place_object(cube_, pose);
+    snapshot();
+  }
+
+  const std::vector<TaskField>& fields() const noexcept override { return fields_; }
+
+  void snapshot() noexcept override { position_ = driver_.scene().position(cube_); }
+
+  void observe(std::size_t field, const State& state,
+               std::span<float> out) const noexcept override {
+    copy_to(field == 0 ? position_ : position_ - state.O_T_EE.position, out);
+  }
+
+  Outcome evaluate(const State& state) const noexcept override {
+    const double distance = (position_ - state.O_T_EE.position).norm();
+    const double lift = position_.z() - kHalfCube;
+    Outcome outcome;
+    outcome.success = lift >= config_.lift_height && distance <= kHeldDistance;
+    outcome.reward = config_.sparse_reward
+                         ? static_cast<double>(outcome.success)
+                         : 0.3 * std::exp(-20.0 * distance) +
+                               0.7 * std::clamp(lift / config_.lift_height, 0.0, 1.0);
+    return outcome;
+  }
+
+ private:
+  static constexpr double kHalfCube = 0.02;      // [m] height of the centre on the table
+  static constexpr double kHeldDistance = 0.05;  // [m] from the tool centre point: not thrown
+
+  SimTaskConfig config_;
+  SimDriver& driver_;
+  FreeBody cube_;
+  std::vector<TaskField> fields_{{"cube_position", 3}, {"tcp_to_cube", 3}};
+  Vec3 position_ = Vec3::Zero();
+};
+
+class Reach final : public Task {
+ public:
+  explicit Reach(const SimTaskConfig& config) : config_(config) {}
+
+  void reset(std::uint64_t seed) override {
+    Random random(seed);
+    for (int i = 0; i < 3; ++i) {
+      goal_[i] = random.uniform(config_.goal_low[i], config_.goal_high[i]);
+    }
+  }
+
+  const std::vector<TaskField>& fields() const noexcept override { return fields_; }
+
+  void snapshot() noexcept override {}
+
+  void observe(std::size_t field, const State& state,
+               std::span<float> out) const noexcept override {
+    copy_to(field == 0 ? goal_ : goal_ - state.O_T_EE.position, out);
+  }
+
+  Outcome evaluate(const State& state) const noexcept override {
+    const double distance = (goal_ - state.O_T_EE.position).norm();
+    Outcome outcome;
+    outcome.success = distance < config_.goal_tolerance;
+    outcome.reward = static_cast<double>(outcome.success);
+    if (!config_.sparse_reward) outcome.reward -= 5.0 * distance;
+    return outcome;
+  }
+
+ private:
+  SimTaskConfig config_;
+  std::vector<TaskField> fields_{{"goal_position", 3}, {"tcp_to_goal", 3}};
+  Vec3 goal_ = Vec3::Zero();
+};
+
+// Both are checked as `low <= high`, which also refuses what is not a number.
+template <class Range>
+std::string check_range(const std::string& name, const Range& low, const Range& high) {
+  for (int i = 0; i < static_cast<int>(low.size()); ++i) {
+    if (!(low[i] <= high[i]) || !std::isfinite(low[i]) || !std::isfinite(high[i])) {
+      return name + "_low[" + std::to_string(i) + "] = " + std::to_string(low[i]) +
+             " must be finite and at most " + name + "_high[" + std::to_string(i) +
+             "] = " + std::to_string(high[i]);
+    }
+  }
+  return "";
+}
+
+std::string check_positive(const std::string& name, double value) {
+  if (value > 0.0 && std::isfinite(value)) return "";
+  return name + " = " + std::to_string(value) + " must be greater than 0 m";
+}
+
+}  // namespace
+
+std::string validate(const SimTaskConfig& config) {
+  if (config.task != "pick_cube" && config.task != "reach") {
+    return "task = \"" + config.task + "\" must be \"pick_cube\" or \"reach\"";
+  }
+  for (const std::string& fault : {check_range("cube", config.cube_low, config.cube_high),
+                                   check_range("goal", config.goal_low, config.goal_high),
+                                   check_positive("lift_height", config.lift_height),
+                                   check_positive("goal_tolerance", config.goal_tolerance)}) {
+    if (!fault.empty()) return fault;
+  }
+  return "";
+}
+
+std::unique_ptr<Task> make_sim_task(const SimTaskConfig& config, SimDriver& driver) {
+  if (const std::string fault = validate(config); !fault.empty()) throw Error("sim: " + fault);
+  if (config.task == "reach") return std::make_unique<Reach>(config);
+  return std::make_unique<PickCube>(config, driver);
+}
+
+}  // namespace serl_rt
