@@ -1,0 +1,1 @@
+"""Image encoders, their weights and the augmentations."""

@@ -1,0 +1,101 @@
+"""What turns images into feature maps: the interface, plain convolutions, and frozen trunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from serl_rt.learner.vision.layers import Conv2d, Padding, output_size
+from serl_rt.learner.vision.pooling import MapShape
+
+CPU_PIECE = 16
+"""Images that a CPU takes through a frozen trunk at once: 10 to 20 % faster than 64, from cache."""
+
+
+class Trunk(nn.Module):
+    """(batch, height, width, channel) images on 0..255 -> a feature map in the same layout.
+
+    `forward(images, condition=None)`; `condition` (batch, dim) only where the trunk has it.
+    """
+
+    image_channels: int
+
+    def feature_shape(self, height: int, width: int) -> MapShape:
+        """(height, width, channel) of the map of an image of this size."""
+        raise NotImplementedError
+
+
+class FrozenTrunk(Trunk):
+    """A pretrained trunk that never learns: no gradient, and copies of an agent share it.
+
+    `precision` torch.bfloat16 computes it in bfloat16: about twice as fast on CPUs with
+    avx512_bf16, features within about 1 %.
+    """
+
+    def __init__(self, trunk: Trunk, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.trunk = trunk.eval().requires_grad_(False)
+        self.precision = precision
+        self.image_channels = trunk.image_channels
+
+    def __deepcopy__(self, memo: dict[int, object]) -> FrozenTrunk:
+        return self  # a target network's trunk would stay equal to this one
+
+    def feature_shape(self, height: int, width: int) -> MapShape:
+        return self.trunk.feature_shape(height, width)
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        pieces = torch.split(images, CPU_PIECE) if images.device.type == "cpu" else (images,)
+        low = self.precision != torch.float32
+        with torch.no_grad(), torch.autocast(images.device.type, self.precision, enabled=low):
+            if condition is not None:
+                features: Tensor = self.trunk(images, condition)
+                return features
+            return torch.cat([self.trunk(piece) for piece in pieces])
+
+
+class ConvTrunk(Trunk):
+    """Convolutions with ReLU on images scaled to 0..1."""
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        *,
+        kernel_size: int = 3,
+        padding: Padding = "valid",
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(strides):
+            raise ValueError(
+                f"{len(channels)} channels and {len(strides)} strides: one of each a layer"
+            )
+        self.image_channels = image_channels
+        self.padding = padding
+        inputs = (image_channels, *channels[:-1])
+        self.convs = nn.ModuleList(
+            Conv2d(i, o, kernel_size, stride=s, padding=padding, bias=True)
+            for i, o, s in zip(inputs, channels, strides, strict=True)
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def feature_shape(self, height: int, width: int) -> MapShape:
+        channels = 0
+        for conv in self.convs:
+            assert isinstance(conv, Conv2d)
+            kernel, stride, channels = conv.kernel_size[0], conv.stride[0], conv.out_channels
+            height = output_size(height, kernel, stride, self.padding)
+            width = output_size(width, kernel, stride, self.padding)
+        return height, width, channels
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(batch, height, width, channel) on 0..255 -> feature map, same layout."""
+        if condition is not None:
+            raise ValueError("a plain convolutional trunk takes no condition: use a FiLM ResNet")
+        x = (images / 255.0).permute(0, 3, 1, 2)
+        for conv in self.convs:
+            x = torch.relu(conv(x))
+        return x.permute(0, 2, 3, 1)

@@ -1,0 +1,117 @@
+"""Reference vectors of encoders and augmentations: one check per name, for test_reference.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from serl_rt.learner.vision.augment import shift_crop
+from serl_rt.learner.vision.encoder import Encoder
+from serl_rt.learner.vision.pooling import Head, Pooling
+from serl_rt.learner.vision.resnet import ResNetTrunk
+from serl_rt.learner.vision.trunk import ConvTrunk, Trunk
+from serl_rt.learner.vision.weights import flax_encoder_state, load_state
+
+Arrays = Mapping[str, NDArray[Any]]
+
+IMAGE_TOLERANCE = 1e-4
+
+
+def subtree(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays under `prefix`, without it."""
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def assert_close(actual: torch.Tensor, expected: NDArray[Any], tolerance: float) -> None:
+    """Equal up to `tolerance`, relative to the largest expected magnitude."""
+    scale = float(np.abs(expected).max()) or 1.0
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=0, atol=tolerance * scale)
+
+
+def _check_encoder(
+    arrays: Arrays, trunk: Trunk, pooling: Pooling, spatial_features: int = 8
+) -> None:
+    parameters = subtree(arrays, "params/")
+    images = torch.from_numpy(arrays["in0"])
+    kernel = parameters.get("Dense_0/kernel")
+    head = Head(
+        trunk.feature_shape(*images.shape[1:3]),
+        pooling=pooling,
+        bottleneck_dim=None if kernel is None else kernel.shape[1],
+        spatial_features=spatial_features,
+    )
+    encoder = Encoder(trunk, head)
+    load_state(encoder, flax_encoder_state(parameters), "reference")
+    condition = arrays.get("kw_cond_var")
+    output = encoder(images, condition=None if condition is None else torch.from_numpy(condition))
+    assert_close(output, arrays["out0"], IMAGE_TOLERANCE)
+
+
+def _resnet(arrays: Arrays, stages: tuple[int, ...] = (1, 1, 1, 1), **options: Any) -> ResNetTrunk:
+    filters = arrays["params/conv_init/kernel"].shape[-1]
+    return ResNetTrunk(stages, base_filters=filters, **options)
+
+
+def check_resnet10_avg(arrays: Arrays) -> None:
+    _check_encoder(arrays, _resnet(arrays), "avg")
+
+
+def check_resnet10_max(arrays: Arrays) -> None:
+    _check_encoder(arrays, _resnet(arrays), "max")
+
+
+def check_resnet10_spatial_softmax(arrays: Arrays) -> None:
+    _check_encoder(arrays, _resnet(arrays), "spatial_softmax")
+
+
+def check_resnet10_spatial_learned_embeddings(arrays: Arrays) -> None:
+    features = arrays["params/SpatialLearnedEmbeddings_0/kernel"].shape[-1]
+    _check_encoder(arrays, _resnet(arrays), "spatial_learned_embeddings", features)
+
+
+def check_resnet10_prepool(arrays: Arrays) -> None:
+    trunk = _resnet(arrays)
+    encoder = Encoder(trunk, Head(arrays["out0"].shape[1:], pooling="none"))
+    load_state(encoder, flax_encoder_state(subtree(arrays, "params/")), "reference")
+    assert_close(encoder.features(torch.from_numpy(arrays["in0"])), arrays["out0"], IMAGE_TOLERANCE)
+
+
+def check_resnet18_coords(arrays: Arrays) -> None:
+    _check_encoder(arrays, _resnet(arrays, (2, 2, 2, 2), coordinates=True), "avg")
+
+
+def check_resnet_bottleneck_film(arrays: Arrays) -> None:
+    dim = arrays["kw_cond_var"].shape[1]
+    options = {"bottleneck_blocks": True, "conditioning": "film", "condition_dim": dim}
+    _check_encoder(arrays, _resnet(arrays, (1, 1), **options), "avg")
+
+
+def _convs(arrays: Arrays, padding: Any) -> ConvTrunk:
+    layers = [f"params/Conv_{i}/kernel" for i in range(len(arrays))]
+    channels = [arrays[layer].shape[-1] for layer in layers if layer in arrays]
+    return ConvTrunk(channels, [2] * len(channels), padding=padding)
+
+
+def check_small_encoder_avg(arrays: Arrays) -> None:
+    _check_encoder(arrays, _convs(arrays, "valid"), "avg")
+
+
+def check_small_encoder_sle(arrays: Arrays) -> None:
+    features = arrays["params/SpatialLearnedEmbeddings_0/kernel"].shape[-1]
+    _check_encoder(arrays, _convs(arrays, 1), "spatial_learned_embeddings", features)
+
+
+def check_random_crop(arrays: Arrays) -> None:
+    images, offsets = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["offsets"])
+    np.testing.assert_array_equal(shift_crop(images, offsets, 4).numpy(), arrays["out"])
+
+
+CHECKS: dict[str, Callable[[Arrays], None]] = {
+    name.removeprefix("check_"): value
+    for name, value in list(globals().items())
+    if name.startswith("check_")
+}
