@@ -52,10 +52,15 @@ class ControlLoop {
   LoopTiming timing() const noexcept;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void keep_time(Clock::time_point previous) noexcept;
+
   RobotDriver& driver_;
   Controller& controller_;
   State state_;
   bool started_ = false;
+  Clock::time_point sampled_;  // when the last state was read
   Mailbox<State> states_;
   Histogram compute_;
   Histogram period_;

@@ -77,13 +77,14 @@ struct ControllerStatus {
 // Not copyable: other threads hold on to its mailboxes.
 class Controller {
  public:
-  // Throws std::invalid_argument, with validate()'s words.
+  // Throws Error with validate()'s words.
   explicit Controller(const ControllerConfig& config);
   Controller(const Controller&) = delete;
   Controller& operator=(const Controller&) = delete;
 
   // Control thread: begins at the measured state, in hold. Also after the arm was placed elsewhere.
-  // Ends a stop; a target written before is dropped; gains are those last set, without a ramp.
+  // Ends a stop. The first tick takes a target that was written before; gains are those last set,
+  // without a ramp.
   void start(const State& state) noexcept;
 
   // Control thread, once per millisecond: torque [Nm] without gravity.
@@ -115,8 +116,8 @@ class Controller {
   std::optional<Refusal> follow_joints(const Target& target, const State& state) noexcept;
   std::optional<Refusal> begin_move(const Target& target, const State& state) noexcept;
   void watch(const State& state, TickFaults& faults) noexcept;
-  void hold(const State& state) noexcept;
-  void stop(const State& state) noexcept;
+  void hold() noexcept;
+  void stop() noexcept;
   Vec7 law(const State& state) noexcept;
   Vec7 hold_law(const State& state) noexcept;
   Vec7 move_law(const State& state) noexcept;
@@ -132,6 +133,7 @@ class Controller {
   RecordRing* records_ = nullptr;
 
   // Below: control thread only.
+  bool started_ = false;
   ControllerStatus status_;
   Target target_;  // being followed
   PoseFilter pose_filter_;
@@ -142,7 +144,7 @@ class Controller {
   JointMove move_;
   double move_time_s_ = 0.0;
   Vec7 hold_q_ = Vec7::Zero();
-  bool at_rest_ = false;  // hold_q_ no longer follows the arm
+  int braking_ticks_ = 0;  // hold_q_ still follows the arm
   Vec7 posture_ = Vec7::Zero();
   JointGuard guard_;
   TorqueLimiter limiter_;

@@ -23,6 +23,10 @@ struct TargetSpeedLimits {
 
 inline constexpr double kWorkspaceTolerance = 1e-6;  // [m] rounding of float32 actions
 
+// Joint positions against the limits less `margin` [rad].
+std::optional<Refusal> check_joint_range(const Vec7& q, const RobotLimits& limits,
+                                         double margin) noexcept;
+
 // Finite, unit quaternion, inside the box, and not faster than allowed: the speed of a target is
 // the largest speed that the filter's reference would have on its way from `reference` to it. A
 // target outside the box is refused, not clipped: clipping is the action's business.
@@ -30,7 +34,7 @@ std::optional<Refusal> check_pose_target(const Pose& target, const Pose& referen
                                          const Blend& blend, const Workspace& workspace,
                                          const TargetSpeedLimits& speed) noexcept;
 
-// The same for joint positions, against the limits less `margin` [rad].
+// Finite, within the joint limits less `margin`, and not faster than allowed.
 std::optional<Refusal> check_joint_target(const Vec7& target, const Vec7& reference,
                                           const Blend& blend, const RobotLimits& limits,
                                           double margin, const TargetSpeedLimits& speed) noexcept;

@@ -1,0 +1,66 @@
+#include "core/control_loop.hpp"
+
+namespace serl_rt {
+namespace {
+
+constexpr int kBrakingTicks = 500;      // at most, after the stop
+constexpr double kRestVelocity = 0.01;  // [rad/s]
+
+std::int64_t nanoseconds(std::chrono::steady_clock::duration duration) noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+}
+
+}  // namespace
+
+bool ControlLoop::step() noexcept {
+  if (!driver_.read(state_)) {
+    controller_.faults().raise(Fault::kDriverLost);
+    return false;
+  }
+  sampled_ = Clock::now();
+  if (!started_) {
+    controller_.start(state_);
+    started_ = true;
+  }
+  const Vec7 tau = controller_.tick(state_);
+  compute_.record(nanoseconds(Clock::now() - sampled_));
+  ticks_.store(ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+
+  const bool written = driver_.write(tau);
+  states_.write(state_);  // after the torque is on its way
+  if (!written) controller_.faults().raise(Fault::kDriverLost);
+  return written;
+}
+
+bool ControlLoop::run(const std::atomic<bool>& stop) noexcept {
+  restart();
+  if (!step()) return false;
+  int braking = 0;
+  do {
+    if (stop.load(std::memory_order_acquire)) {
+      if (braking == 0) controller_.request_stop();
+      ++braking;
+    }
+    const Clock::time_point previous = sampled_;
+    if (!step()) return false;
+    keep_time(previous);
+  } while (braking == 0 ||
+           (braking < kBrakingTicks && state_.dq.cwiseAbs().maxCoeff() > kRestVelocity));
+  return true;
+}
+
+void ControlLoop::keep_time(Clock::time_point previous) noexcept {
+  const std::chrono::nanoseconds period = sampled_ - previous;
+  period_.record(period.count());
+  if (period <= kLatePeriod) return;
+  late_ticks_.store(late_ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  controller_.faults().raise(Fault::kMissedTick, 1e-9 * static_cast<double>(period.count()),
+                             1e-9 * static_cast<double>(kLatePeriod.count()));
+}
+
+LoopTiming ControlLoop::timing() const noexcept {
+  return {compute_.snapshot(), period_.snapshot(), ticks_.load(std::memory_order_relaxed),
+          late_ticks_.load(std::memory_order_relaxed)};
+}
+
+}  // namespace serl_rt

@@ -1,0 +1,278 @@
+#include "core/controller.hpp"
+
+#include <cmath>
+
+#include "core/error.hpp"
+
+namespace serl_rt {
+namespace {
+
+constexpr double kRestVelocity = 0.02;  // [rad/s] an arm this slow can be held where it is
+constexpr int kBrakingTicks = 500;      // after this long it is held even if it still creeps
+
+bool finite(const State& state) noexcept {
+  return state.q.allFinite() && state.dq.allFinite() && state.O_T_EE.position.allFinite() &&
+         state.O_T_EE.orientation.coeffs().allFinite() && state.zero_jacobian.allFinite() &&
+         state.coriolis.allFinite();
+}
+
+std::string require(bool ok, const char* what) { return ok ? std::string() : std::string(what); }
+
+}  // namespace
+
+std::string validate(const ControllerConfig& config) {
+  const Workspace& box = config.workspace;
+  const TargetSpeedLimits& speed = config.speed;
+  const Vec7& guiding = config.guiding_damping;
+  for (const std::string& problem : {
+           validate(config.gains),
+           validate(config.joint_gains),
+           validate(config.filter),
+           validate(config.limits),
+           validate(config.wall),
+           validate(config.stop),
+           require(box.low.allFinite() && box.high.allFinite() &&
+                       (box.low.array() < box.high.array()).all(),
+                   "workspace low is not below high on every axis"),
+           require(speed.linear > 0.0 && speed.angular > 0.0 && speed.joint_fraction > 0.0 &&
+                       speed.joint_fraction <= 1.0,
+                   "target speed limits must be positive, joint_fraction at most 1"),
+           require((guiding.array() >= 0.0).all() && (guiding.array() <= 50.0).all(),
+                   "guiding_damping is outside [0, 50] Nm s/rad"),
+           require(config.gains_time_constant_s >= 0.0 && config.gains_time_constant_s <= 10.0,
+                   "gains_time_constant_s is outside [0, 10] s"),
+           require(config.move_fraction > 0.0 && config.move_fraction <= 1.0,
+                   "move_fraction is outside (0, 1]"),
+           require(config.move_tolerance > 0.0, "move_tolerance is not positive"),
+           require(config.move_settle_s >= 0.0, "move_settle_s is negative"),
+           require(!config.nullspace_posture || config.nullspace_posture->allFinite(),
+                   "nullspace_posture is not finite"),
+       }) {
+    if (!problem.empty()) return problem;
+  }
+  return {};
+}
+
+Controller::Controller(const ControllerConfig& config)
+    : config_(config),
+      pose_filter_(config.filter),
+      joint_filter_(config.filter),
+      gain_filter_(config.gains, config.gains_time_constant_s),
+      newest_gains_(config.gains),
+      guard_(config.limits, config.stop),
+      limiter_(config.limits, config.wall) {
+  if (const std::string problem = validate(config); !problem.empty()) {
+    throw Error("controller configuration: " + problem);
+  }
+}
+
+void Controller::start(const State& state) noexcept {
+  limiter_.reset(state.tau_J_d);
+  guard_.reset();
+  gain_filter_.reset(newest_gains_);
+  posture_ = config_.nullspace_posture.value_or(state.q);
+  hold();
+  status_.stopped = false;
+  started_ = finite(state);  // else the first good sample starts it
+}
+
+Vec7 Controller::tick(const State& state) noexcept {
+  TickFaults faults(counters_);
+  ++status_.ticks;
+  if (!finite(state)) {
+    faults.raise(Fault::kStateNonFinite);
+    stop();
+    const Vec7 tau = limiter_.ramp_down();
+    publish(state, tau, tau, faults.set());
+    return tau;
+  }
+  if (!started_) start(state);
+  take_gains(faults);
+  take_target(state, faults);
+  watch(state, faults);
+  const Vec7 tau_law = law(state);
+  const Vec7 tau = limiter_.apply(tau_law, state, faults);
+  publish(state, tau_law, tau, faults.set());
+  return tau;
+}
+
+void Controller::take_gains(TickFaults& faults) noexcept {
+  CartesianGains gains;
+  if (!gains_.read(gains)) return;
+  if (!within_ranges(gains)) {
+    faults.raise(Fault::kGainsOutOfRange);
+    return;
+  }
+  newest_gains_ = gains;
+  gain_filter_.set_target(gains);
+}
+
+void Controller::take_target(const State& state, TickFaults& faults) noexcept {
+  Target target;
+  if (!targets_.read(target)) return;
+  if (const auto refusal = accept(target, state)) {
+    faults.raise(*refusal);
+    status_.refused_sequence = target.sequence;
+    status_.last_refusal = refusal->fault;
+    return;
+  }
+  target_ = target;
+  status_.mode = target.mode;
+  status_.target_sequence = target.sequence;
+  status_.policy_version = target.policy_version;
+}
+
+std::optional<Refusal> Controller::accept(const Target& target, const State& state) noexcept {
+  if (target.deadline_ns != 0 && state.time_ns > target.deadline_ns) {
+    return Refusal{Fault::kTargetStale,
+                   1e-9 * static_cast<double>(state.time_ns - target.deadline_ns)};
+  }
+  switch (target.mode) {
+    case Mode::kHold:
+      if (status_.mode != Mode::kHold) hold();
+      status_.stopped = false;
+      return std::nullopt;
+    case Mode::kGravityCompensation:
+      status_.stopped = false;
+      return std::nullopt;
+    case Mode::kJointMove:
+      return begin_move(target, state);
+    case Mode::kCartesianImpedance:
+      return follow_pose(target, state);
+    case Mode::kJointImpedance:
+      return follow_joints(target, state);
+  }
+  return Refusal{Fault::kTargetInvalid};
+}
+
+std::optional<Refusal> Controller::follow_pose(const Target& target, const State& state) noexcept {
+  if (status_.stopped) return Refusal{Fault::kTargetWhileStopped};
+  const bool entering = status_.mode != Mode::kCartesianImpedance;
+  const Pose& reference = entering ? state.O_T_EE : pose_filter_.reference();
+  if (auto refusal = check_pose_target(target.pose, reference, pose_filter_.blend(),
+                                       config_.workspace, config_.speed)) {
+    return refusal;
+  }
+  if (entering) pose_filter_.reset(state.O_T_EE);
+  pose_filter_.set_target({target.pose.position, target.pose.orientation.normalized()});
+  integral_.reset();
+  return std::nullopt;
+}
+
+std::optional<Refusal> Controller::follow_joints(const Target& target,
+                                                 const State& state) noexcept {
+  if (status_.stopped) return Refusal{Fault::kTargetWhileStopped};
+  const bool entering = status_.mode != Mode::kJointImpedance;
+  const Vec7& reference = entering ? state.q : joint_filter_.reference();
+  if (auto refusal = check_joint_target(target.q, reference, joint_filter_.blend(), config_.limits,
+                                        config_.stop.position_margin, config_.speed)) {
+    return refusal;
+  }
+  if (entering) joint_filter_.reset(state.q);
+  joint_filter_.set_target(target.q);
+  return std::nullopt;
+}
+
+std::optional<Refusal> Controller::begin_move(const Target& target, const State& state) noexcept {
+  if (auto refusal = plan_joint_move(state.q, target.q, target.duration_s, config_.limits,
+                                     config_.stop.position_margin, config_.move_fraction, move_)) {
+    return refusal;
+  }
+  move_time_s_ = 0.0;
+  if (!config_.nullspace_posture) posture_ = target.q;
+  status_.stopped = false;
+  return std::nullopt;
+}
+
+// What ends a target that was accepted.
+void Controller::watch(const State& state, TickFaults& faults) noexcept {
+  if (stop_requested_.load(std::memory_order_relaxed)) {
+    stop_requested_.store(false, std::memory_order_relaxed);
+    faults.raise(Fault::kStopRequested);
+    stop();
+  }
+  if (guard_.passed(state, faults)) stop();
+  if (status_.mode != Mode::kHold && target_.deadline_ns != 0 &&
+      state.time_ns > target_.deadline_ns) {
+    faults.raise(Fault::kTargetStale,
+                 1e-9 * static_cast<double>(state.time_ns - target_.deadline_ns));
+    hold();
+  }
+}
+
+void Controller::hold() noexcept {
+  status_.mode = Mode::kHold;
+  status_.policy_version = 0;
+  braking_ticks_ = kBrakingTicks;
+}
+
+void Controller::stop() noexcept {
+  hold();
+  status_.stopped = true;
+}
+
+Vec7 Controller::law(const State& state) noexcept {
+  const CartesianGains& gains = gain_filter_.advance();
+  switch (status_.mode) {
+    case Mode::kCartesianImpedance:
+      return cartesian_impedance(state, pose_filter_.advance(), posture_, gains, integral_);
+    case Mode::kJointImpedance:
+      return joint_impedance(state, joint_filter_.advance(), Vec7::Zero(), config_.joint_gains);
+    case Mode::kJointMove:
+      return move_law(state);
+    case Mode::kGravityCompensation:
+      return state.coriolis - config_.guiding_damping.cwiseProduct(state.dq);
+    case Mode::kHold:
+      break;
+  }
+  return hold_law(state);
+}
+
+// A moving arm is braked by the dampers alone, then held where it came to rest: a spring to where
+// the hold began would pull it back.
+Vec7 Controller::hold_law(const State& state) noexcept {
+  if (braking_ticks_ > 0) {
+    hold_q_ = state.q;
+    const bool at_rest = state.dq.cwiseAbs().maxCoeff() < kRestVelocity;
+    braking_ticks_ = at_rest ? 0 : braking_ticks_ - 1;
+  }
+  return joint_impedance(state, hold_q_, Vec7::Zero(), config_.joint_gains);
+}
+
+Vec7 Controller::move_law(const State& state) noexcept {
+  move_time_s_ += kTickSeconds;
+  const JointSample sample = move_.sample(move_time_s_);
+  const double over = move_time_s_ - move_.duration_s();
+  const bool close = (move_.goal() - state.q).cwiseAbs().maxCoeff() <= config_.move_tolerance;
+  if (over >= config_.move_settle_s || (over >= 0.0 && close)) {
+    status_.move_done_sequence = target_.sequence;
+  }
+  return joint_impedance(state, sample.q, sample.dq, config_.joint_gains);
+}
+
+void Controller::publish(const State& state, const Vec7& tau_law, const Vec7& tau,
+                         FaultSet faults) noexcept {
+  const bool cartesian = status_.mode == Mode::kCartesianImpedance;
+  const Pose& reference = cartesian ? pose_filter_.reference() : state.O_T_EE;
+  if (records_ != nullptr) {
+    const TickRecord record{.time_ns = state.time_ns,
+                            .q = state.q,
+                            .dq = state.dq,
+                            .measured = state.O_T_EE,
+                            .reference = reference,
+                            .target = cartesian ? pose_filter_.target() : state.O_T_EE,
+                            .tau_law = tau_law,
+                            .tau = tau,
+                            .mode = status_.mode,
+                            .faults = faults,
+                            .target_sequence = status_.target_sequence,
+                            .policy_version = status_.policy_version};
+    if (!records_->try_push(record)) ++status_.records_dropped;
+  }
+  status_.time_ns = state.time_ns;
+  Eigen::Map<Vec7> pose(status_.reference.data());
+  pose << reference.position, reference.orientation.coeffs();
+  published_.store(status_);
+}
+
+}  // namespace serl_rt

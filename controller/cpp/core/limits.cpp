@@ -1,0 +1,171 @@
+#include "core/limits.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+namespace serl_rt {
+namespace {
+
+std::string joint_error(const char* name, int joint, double value, const char* allowed) {
+  std::ostringstream text;
+  text << name << " of joint " << joint + 1 << " = " << value << " " << allowed;
+  return text.str();
+}
+
+}  // namespace
+
+RobotLimits fr3_limits() noexcept {
+  RobotLimits limits;
+  limits.q_min << -2.7501, -1.7918, -2.9065, -3.0481, -2.8101, 0.54092, -3.0196;
+  limits.q_max << 2.7501, 1.7918, 2.9065, -0.1458, 2.8101, 4.5205, 3.0196;
+  limits.dq_max << 2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26;
+  limits.ddq_max.setConstant(10.0);
+  limits.tau_max << 87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0;
+  return limits;
+}
+
+RobotLimits panda_limits() noexcept {
+  RobotLimits limits;
+  limits.q_min << -2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973;
+  limits.q_max << 2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973;
+  limits.dq_max << 2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61;
+  limits.ddq_max << 15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0;
+  limits.tau_max << 87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0;
+  return limits;
+}
+
+Vec7 joint_wall_torque(const Vec7& q, const Vec7& dq, const RobotLimits& limits,
+                       const JointWall& wall) noexcept {
+  Vec7 tau = Vec7::Zero();
+  for (int i = 0; i < kJoints; ++i) {
+    const double above = q[i] - (limits.q_max[i] - wall.zone);
+    const double below = (limits.q_min[i] + wall.zone) - q[i];
+    if (above <= 0.0 && below <= 0.0) continue;
+    const double outward = above > below ? 1.0 : -1.0;
+    const double depth = std::min(1.0, std::max(above, below) / wall.zone);
+    const double speed = std::max(0.0, outward * dq[i]);
+    const double push = depth * (wall.torque[i] + wall.damping[i] * speed);
+    tau[i] = -outward * std::min(push, wall.torque[i]);
+  }
+  return tau;
+}
+
+std::string validate(const RobotLimits& limits) {
+  for (int i = 0; i < kJoints; ++i) {
+    if (!(limits.q_min[i] < limits.q_max[i])) {
+      return joint_error("q_min", i, limits.q_min[i], "is not below q_max");
+    }
+    const auto positive = [](double x) { return std::isfinite(x) && x > 0.0; };
+    constexpr const char* kAllowed = "is not positive and finite";
+    if (!positive(limits.dq_max[i])) return joint_error("dq_max", i, limits.dq_max[i], kAllowed);
+    if (!positive(limits.ddq_max[i])) return joint_error("ddq_max", i, limits.ddq_max[i], kAllowed);
+    if (!positive(limits.tau_max[i])) return joint_error("tau_max", i, limits.tau_max[i], kAllowed);
+  }
+  if (!(limits.tau_step > 0.0 && limits.tau_step <= 1.0)) {
+    return "tau_step = " + std::to_string(limits.tau_step) + " Nm is outside (0, 1]";
+  }
+  return {};
+}
+
+std::string validate(const JointWall& wall) {
+  if (!(wall.zone > 0.0 && wall.zone <= 0.5)) {
+    return "joint wall zone = " + std::to_string(wall.zone) + " rad is outside (0, 0.5]";
+  }
+  for (int i = 0; i < kJoints; ++i) {
+    constexpr const char* kAllowed = "is outside [0, 87]";
+    if (!(wall.torque[i] >= 0.0 && wall.torque[i] <= 87.0)) {
+      return joint_error("wall torque", i, wall.torque[i], kAllowed);
+    }
+    if (!(wall.damping[i] >= 0.0 && wall.damping[i] <= 87.0)) {
+      return joint_error("wall damping", i, wall.damping[i], kAllowed);
+    }
+  }
+  return {};
+}
+
+std::string validate(const JointStop& stop) {
+  if (!(stop.position_margin >= 0.0 && stop.position_margin <= 0.5)) {
+    return "stop position_margin = " + std::to_string(stop.position_margin) +
+           " rad is outside [0, 0.5]";
+  }
+  if (!(stop.velocity_fraction > 0.0 && stop.velocity_fraction <= 1.0)) {
+    return "stop velocity_fraction = " + std::to_string(stop.velocity_fraction) +
+           " is outside (0, 1]";
+  }
+  return {};
+}
+
+JointGuard::JointGuard(const RobotLimits& limits, const JointStop& stop) noexcept
+    : q_low_(limits.q_min.array() + stop.position_margin),
+      q_high_(limits.q_max.array() - stop.position_margin),
+      dq_high_(stop.velocity_fraction * limits.dq_max) {}
+
+void JointGuard::reset() noexcept {
+  beyond_position_ = false;
+  beyond_velocity_ = false;
+}
+
+bool JointGuard::passed(const State& state, TickFaults& faults) noexcept {
+  bool passed = false;
+
+  Eigen::Index joint = 0;
+  const bool beyond_position =
+      (state.q - q_high_).cwiseMax(q_low_ - state.q).maxCoeff(&joint) > 0.0;
+  if (beyond_position && !beyond_position_) {
+    const double q = state.q[joint];
+    faults.raise(Fault::kJointPositionLimit, q,
+                 q > q_high_[joint] ? q_high_[joint] : q_low_[joint]);
+    passed = true;
+  }
+  beyond_position_ = beyond_position;
+
+  const bool beyond_velocity = (state.dq.cwiseAbs() - dq_high_).maxCoeff(&joint) > 0.0;
+  if (beyond_velocity && !beyond_velocity_) {
+    faults.raise(Fault::kJointVelocityLimit, state.dq[joint], dq_high_[joint]);
+    passed = true;
+  }
+  beyond_velocity_ = beyond_velocity;
+  return passed;
+}
+
+TorqueLimiter::TorqueLimiter(const RobotLimits& limits, const JointWall& wall) noexcept
+    : limits_(limits), wall_(wall) {}
+
+void TorqueLimiter::reset(const Vec7& tau_commanded) noexcept {
+  last_.setZero();
+  if (tau_commanded.allFinite()) {
+    last_ = tau_commanded.cwiseMax(-limits_.tau_max).cwiseMin(limits_.tau_max);
+  }
+}
+
+Vec7 TorqueLimiter::apply(const Vec7& tau, const State& state, TickFaults& faults) noexcept {
+  Vec7 wanted = tau;
+  if (!wanted.allFinite()) {
+    faults.raise(Fault::kTorqueNonFinite);
+    wanted.setZero();
+  }
+
+  wanted += joint_wall_torque(state.q, state.dq, limits_, wall_);
+
+  Eigen::Index joint = 0;
+  if ((wanted.cwiseAbs() - limits_.tau_max).maxCoeff(&joint) > 0.0) {
+    faults.raise(Fault::kTorqueClamped, wanted[joint], limits_.tau_max[joint]);
+    wanted = wanted.cwiseMax(-limits_.tau_max).cwiseMin(limits_.tau_max);
+  }
+
+  const Vec7 step = wanted - last_;
+  if (step.cwiseAbs().maxCoeff(&joint) > limits_.tau_step) {
+    faults.raise(Fault::kTorqueRateLimited, step[joint], limits_.tau_step);
+    wanted = last_ + step.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
+  }
+  last_ = wanted;
+  return wanted;
+}
+
+Vec7 TorqueLimiter::ramp_down() noexcept {
+  last_ -= last_.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
+  return last_;
+}
+
+}  // namespace serl_rt
