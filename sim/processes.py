@@ -1,0 +1,84 @@
+"""Child processes of the demo: started in their own group, ended cleanly, their words kept in a log."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+
+class ProcessFailed(RuntimeError):
+    """A child ended with an error; the message shows the end of its log."""
+
+
+class Process:
+    """A `serl-rt` subcommand as a child process; use it as a context manager."""
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
+        """Start `serl-rt ARGUMENTS`; standard output and error go to `log`."""
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "serl_rt.cli", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches only the parent, which ends its children in the right order.
+                start_new_session=True,
+            )
+
+    def running(self) -> bool:
+        """Return whether it still runs; raises ProcessFailed if it ended with an error."""
+        status = self._process.poll()
+        if status not in (None, 0):
+            raise ProcessFailed(f"{self.name} ended with status {status}:\n{self.tail()}")
+        return status is None
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a clean end; raises ProcessFailed on an error or when it takes too long."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProcessFailed(
+                f"{self.name} did not end within {timeout_s:.0f} s:\n{self.tail()}"
+            ) from None
+        self.running()
+
+    def interrupt(self) -> None:
+        """Ask it to end, as Ctrl-C does."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the last lines that it printed."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> "Process":
+        """Return the process, which is running already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it: first politely, then not."""
+        self.interrupt()
+        try:
+            self._process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
