@@ -1,0 +1,25 @@
+"""The grasp critic of hybrid agents: values of the gripper's discrete actions."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from serl_rt.learner.networks.mlp import linear
+from serl_rt.learner.networks.states import ObservationEncoder, Observations
+
+
+class GraspCritic(nn.Module):
+    """Q(s, .): encoder -> network -> one value for each of `num_actions` discrete actions."""
+
+    def __init__(self, encoder: ObservationEncoder, network: nn.Module, num_actions: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.network = network
+        self.num_actions = num_actions
+        self.head = linear(int(network.output_dim), num_actions)  # type: ignore[arg-type]
+
+    def forward(self, observations: Observations, *, train: bool = False) -> Tensor:
+        """Observations -> (batch, num_actions)."""
+        hidden = self.network(self.encoder(observations, train=train), train=train)
+        values: Tensor = self.head(hidden)
+        return values
