@@ -12,10 +12,10 @@ constexpr std::chrono::seconds kMovePatience{2};
 
 }  // namespace
 
-LockstepPort::LockstepPort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+LockstepPort::LockstepPort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
                            const std::atomic<bool>& stop) noexcept
     : loop_(loop),
-      controller_(loop.controller()),
+      controller_(controller),
       gripper_(gripper),
       stop_(stop),
       ticks_per_period_(static_cast<int>(std::lround(1.0 / (policy_rate_hz * kTickSeconds)))) {}
@@ -37,10 +37,10 @@ bool LockstepPort::go_to_start(const Vec7&, double) noexcept {
   return advance();
 }
 
-RealtimePort::RealtimePort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+RealtimePort::RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
                            const std::atomic<bool>& stop) noexcept
     : loop_(loop),
-      controller_(loop.controller()),
+      controller_(controller),
       gripper_(gripper),
       stop_(stop),
       period_(static_cast<std::int64_t>(std::llround(1e9 / policy_rate_hz))),

@@ -14,7 +14,7 @@ namespace serl_rt {
 
 class LockstepPort : public ControlPort {
  public:
-  LockstepPort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+  LockstepPort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
                const std::atomic<bool>& stop) noexcept;
 
   const State& state() noexcept override { return loop_.state(); }
@@ -34,7 +34,7 @@ class LockstepPort : public ControlPort {
 
 class RealtimePort : public ControlPort {
  public:
-  RealtimePort(ControlLoop& loop, Gripper& gripper, double policy_rate_hz,
+  RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
                const std::atomic<bool>& stop) noexcept;
 
   const State& state() noexcept override;

@@ -1,0 +1,171 @@
+#include "app/config.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "app/config_table.hpp"
+#include "core/error.hpp"
+
+namespace serl_rt {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+template <int N>
+Eigen::Matrix<double, N, 1> to_vector(const std::vector<double>& values) {
+  return Eigen::Map<const Eigen::Matrix<double, N, 1>>(values.data());
+}
+
+template <typename Vector>
+std::vector<double> to_list(const Vector& vector) {
+  return {vector.data(), vector.data() + vector.size()};
+}
+
+EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::string& reward,
+                           SimTaskConfig& sim) {
+  EpisodeConfig episode;
+  episode.max_steps = table.integer("max_steps", 1, 1'000'000, 100);
+  const std::string file_reward = table.text("reward", {"dense", "sparse"}, "sparse");
+  sim.sparse_reward = (reward.empty() ? file_reward : reward) == "sparse";
+  // With a sparse reward nothing is left to gain after success.
+  episode.terminate_on_success =
+      table.boolean("terminate_on_success", false) || sim.sparse_reward;
+  table.finish();
+  episode.reset_q = to_vector<7>(reset.numbers("q", 7, -2.0 * kPi, 2.0 * kPi));
+  episode.reset_duration_s = reset.number("duration_s", 0.1, 60.0, 3.0);
+  reset.finish();
+  return episode;
+}
+
+CartesianGains read_gains(ConfigTable table) {
+  CartesianGains gains;
+  for (const GainField& field : kGainFields) {
+    const std::string key(field.name);
+    if (field.scalar != nullptr) {
+      gains.*field.scalar = table.number(key, field.low, field.high, gains.*field.scalar);
+    } else {
+      gains.*field.axes = to_vector<3>(
+          table.numbers(key, 3, field.low, field.high, to_list(gains.*field.axes)));
+    }
+  }
+  table.finish();
+  return gains;
+}
+
+JointGains read_joint_gains(ConfigTable table) {
+  JointGains gains;
+  gains.stiffness =
+      to_vector<7>(table.numbers("stiffness", 7, 0.0, 2000.0, to_list(gains.stiffness)));
+  gains.damping = to_vector<7>(table.numbers("damping", 7, 0.0, 200.0, to_list(gains.damping)));
+  gains.clip = table.number("clip", 0.0, 1.0, gains.clip);
+  table.finish();
+  return gains;
+}
+
+void read_control(ConfigTable table, ControllerConfig& config, double period_s) {
+  using Kind = TargetFilterConfig::Kind;
+  const std::string kind = table.text("filter", {"first_order", "linear", "min_jerk"}, "linear");
+  config.filter.kind = kind == "first_order" ? Kind::kFirstOrder
+                       : kind == "linear"    ? Kind::kLinear
+                                             : Kind::kMinJerk;
+  config.filter.time_constant_s =
+      table.number("filter_time_constant_s", 0.0, 10.0, config.filter.time_constant_s);
+  config.filter.duration_s = table.number("filter_duration_s", 0.001, 10.0, period_s);
+  config.gains_time_constant_s =
+      table.number("gains_time_constant_s", 0.0, 10.0, config.gains_time_constant_s);
+  config.speed.linear = table.number("max_linear_speed", 0.001, 3.0, config.speed.linear);
+  config.speed.angular = table.number("max_angular_speed", 0.001, 2.5, config.speed.angular);
+  config.speed.joint_fraction =
+      table.number("max_joint_speed_fraction", 0.01, 1.0, config.speed.joint_fraction);
+  if (table.has("nullspace_posture")) {
+    config.nullspace_posture =
+        to_vector<7>(table.numbers("nullspace_posture", 7, -2.0 * kPi, 2.0 * kPi));
+  }
+  table.finish();
+}
+
+void read_limits(ConfigTable table, ControllerConfig& config) {
+  config.limits =
+      table.text("robot", {"fr3", "panda"}, "fr3") == "fr3" ? fr3_limits() : panda_limits();
+  config.wall.zone = table.number("joint_wall_zone", 0.0, 0.5, config.wall.zone);
+  config.stop.position_margin =
+      table.number("joint_stop_margin", 0.0, 0.5, config.stop.position_margin);
+  config.stop.velocity_fraction =
+      table.number("joint_velocity_fraction", 0.1, 1.0, config.stop.velocity_fraction);
+  table.finish();
+}
+
+void read_sim(ConfigTable table, SimTaskConfig& sim) {
+  sim.task = table.text("task", {"reach", "pick_cube"});
+  sim.model = table.text("model", {}, sim.task + ".xml");
+  const auto pair = [&table](const std::string& key, const std::array<double, 2>& fallback) {
+    const auto values =
+        table.numbers(key, 2, -2.0, 2.0, std::vector<double>(fallback.begin(), fallback.end()));
+    return std::array<double, 2>{values[0], values[1]};
+  };
+  if (sim.task == "pick_cube") {
+    sim.cube_low = pair("cube_low", sim.cube_low);
+    sim.cube_high = pair("cube_high", sim.cube_high);
+    sim.lift_height = table.number("lift_height", 0.01, 1.0, sim.lift_height);
+  } else {
+    sim.goal_low = to_vector<3>(table.numbers("goal_low", 3, -2.0, 2.0, to_list(sim.goal_low)));
+    sim.goal_high = to_vector<3>(table.numbers("goal_high", 3, -2.0, 2.0, to_list(sim.goal_high)));
+    sim.goal_tolerance = table.number("goal_tolerance", 0.001, 0.5, sim.goal_tolerance);
+  }
+  table.finish();
+}
+
+std::vector<std::string> bundled_tasks(const std::filesystem::path& tasks_dir) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(tasks_dir, ignored)) {
+    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+std::filesystem::path find_task(const std::string& name_or_path,
+                                const std::filesystem::path& tasks_dir) {
+  const bool is_path = name_or_path.find('/') != std::string::npos ||
+                       std::filesystem::path(name_or_path).extension() == ".toml";
+  if (is_path) return name_or_path;
+  std::string known;
+  for (const std::string& name : bundled_tasks(tasks_dir)) {
+    if (name == name_or_path) return tasks_dir / (name + ".toml");
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  throw Error("unknown task '" + name_or_path +
+              "': give the path of a .toml file, or one of the bundled tasks: " +
+              (known.empty() ? "none in " + tasks_dir.string() : known));
+}
+
+TaskConfig load_task_config(const std::filesystem::path& file, const std::string& reward) {
+  ConfigTable root = ConfigTable::from_file(file);
+  TaskConfig task;
+  task.file = file;
+  task.name = root.text("name");
+  try {
+    task.contract = contract_from_json(root.table("contract").json("name", task.name));
+  } catch (const Error& error) {
+    throw Error(file.string() + ": contract: " + error.what());
+  }
+  task.episode = read_episode(root.table("episode"), root.table("reset"), reward, task.sim);
+  task.controller.gains = read_gains(root.table("impedance"));
+  task.controller.joint_gains = read_joint_gains(root.table("joint_impedance"));
+  read_control(root.table("control"), task.controller, 1.0 / task.contract.policy_rate_hz);
+  read_limits(root.table("limits"), task.controller);
+  read_sim(root.table("sim"), task.sim);
+  root.finish();
+
+  task.controller.workspace.low = to_vector<3>(task.contract.workspace_low);
+  task.controller.workspace.high = to_vector<3>(task.contract.workspace_high);
+  for (const std::string& problem : {validate(task.controller), validate(task.sim)}) {
+    if (!problem.empty()) throw Error(file.string() + ": " + problem);
+  }
+  return task;
+}
+
+}  // namespace serl_rt

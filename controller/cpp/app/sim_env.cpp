@@ -1,0 +1,37 @@
+#include "app/sim_env.hpp"
+
+#include <string>
+
+#include "core/error.hpp"
+
+namespace serl_rt {
+
+SimEnv::SimEnv(const TaskConfig& task, const std::filesystem::path& assets_dir)
+    : task_config_(task),
+      driver_({assets_dir / task.sim.model, Pacing::kLockstep, task.episode.reset_q}),
+      gripper_(driver_),
+      controller_(task.controller),
+      loop_(driver_, controller_),
+      port_(loop_, controller_, gripper_, task.contract.policy_rate_hz, stop_),
+      task_(make_sim_task(task.sim, driver_)),
+      environment_(task.contract, task.episode, port_, task_.get()) {}
+
+void SimEnv::reset(std::uint64_t seed) {
+  if (!environment_.reset(seed)) throw Error("the simulation diverged while an episode began");
+}
+
+StepResult SimEnv::step(std::span<const float> action) {
+  const auto result = environment_.step(action, 0);
+  if (!result) throw Error("the simulation diverged: call reset() to begin a new episode");
+  if (result->fault) {
+    throw Error("the action was refused (" + std::string(to_string(*result->fault)) +
+                "): every component must be finite and within [-1, 1]");
+  }
+  return *result;
+}
+
+std::span<const double> SimEnv::qpos() noexcept {
+  return {driver_.scene().qpos.data(), driver_.qpos_size()};
+}
+
+}  // namespace serl_rt
