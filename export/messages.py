@@ -1,0 +1,353 @@
+"""The messages between controller, learner and operator (docs/architecture.md section 5).
+
+Values are checked when a message is made, so a message that exists is valid, whether it was made
+here or came from outside. Use `serl_rt.export.wire` to turn them into frames and back.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serl_rt.export.wire_header import (
+    FLAG,
+    HEX32,
+    HEX64,
+    I64,
+    MAP,
+    NAME,
+    NUMBER,
+    PACING,
+    POLICY_SIZE,
+    TEXT,
+    U32,
+    U64,
+    VALUE,
+    Buffer,
+    Message,
+    Value,
+    WireError,
+    check_name,
+)
+
+PROTOCOL = 1
+MAX_COLUMNS = 64
+MAX_COUNT = 4096
+"""Most transitions of one message."""
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""Largest sum of the arrays of one message."""
+
+DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {name: np.dtype(f"<{name}") for name in ("f4", "f8", "u1", "u4", "u8", "i8")}
+)
+Array: TypeAlias = NDArray[Any]
+
+# ---- controller -> learner -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello(Message):
+    """A controller's run introduces itself; repeated after every loss of the link."""
+
+    type: ClassVar[str] = "hello"
+    protocol: int = field(metadata=U32)
+    run_id: str = field(metadata=HEX32)
+    contract_id: str = field(metadata=HEX64)
+    task: str = field(metadata=NAME)
+    pacing: str = field(metadata=PACING)
+    next_seq: int = field(metadata=U64)
+    """The oldest transition that the controller can still send."""
+
+
+class Column(NamedTuple):
+    """One named array of a `transitions` message: `shape` is that of one transition."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def transition_columns(
+    observation: Sequence[tuple[str, tuple[int, ...]]], action_dim: int
+) -> tuple[Column, ...]:
+    """Return the columns of a transition for observation fields (name, shape), in wire order."""
+    observations = [
+        Column(f"{group}/{name}", "f4", shape)
+        for group in ("observation", "next_observation")
+        for name, shape in observation
+    ]
+    return (
+        *observations,
+        Column("action", "f4", (action_dim,)),
+        Column("reward", "f4", ()),
+        Column("terminated", "u1", ()),
+        Column("truncated", "u1", ()),
+        Column("success", "u1", ()),
+        Column("intervention", "u1", ()),
+        Column("grasp_penalty", "f4", ()),
+        Column("evaluation", "u1", ()),
+        Column("episode", "u4", ()),
+        Column("step", "u4", ()),
+        Column("policy_version", "u8", ()),
+        Column("time_ns", "i8", ()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions(Message):
+    """Consecutive transitions of one run, as columns."""
+
+    type: ClassVar[str] = "transitions"
+    run_id: str = field(metadata=HEX32)
+    first_seq: int = field(metadata=U64)
+    columns: Mapping[str, Array] = field()
+    """Name -> (count, *shape), one of DTYPES, C order; read-only when it came from outside."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.columns) <= MAX_COLUMNS:
+            raise WireError(f"{len(self.columns)} columns; expected 1 to {MAX_COLUMNS}")
+        for name, array in self.columns.items():
+            check_name("column name", name)
+            if dtype_name(array.dtype) not in DTYPES:
+                allowed = ", ".join(DTYPES)
+                raise WireError(f"column {name} has dtype {array.dtype}; expected one of {allowed}")
+            if array.shape[:1] != (self.count,) or not array.flags.c_contiguous:
+                raise WireError(
+                    f"column {name} has shape {array.shape}; expected a C-contiguous array of "
+                    f"{self.count} transitions"
+                )
+        if not 1 <= self.count <= MAX_COUNT:
+            raise WireError(f"{self.count} transitions; expected 1 to {MAX_COUNT}")
+        if self.nbytes > MAX_BODY_BYTES:
+            raise WireError(f"the columns have {self.nbytes} bytes; at most {MAX_BODY_BYTES}")
+
+    @property
+    def count(self) -> int:
+        """Number of transitions."""
+        return next((len(array) for array in self.columns.values() if array.ndim), 0)
+
+    @property
+    def next_seq(self) -> int:
+        """The number after the last transition."""
+        return self.first_seq + self.count
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(array.nbytes for array in self.columns.values())
+
+    @property
+    def layout(self) -> tuple[Column, ...]:
+        """Names, dtypes and shapes of the columns."""
+        return tuple(
+            Column(name, dtype_name(array.dtype), array.shape[1:])
+            for name, array in self.columns.items()
+        )
+
+    def tail(self, skip: int) -> "Transitions":
+        """Return the same message without its first `skip` transitions, as views."""
+        columns = {name: array[skip:] for name, array in self.columns.items()}
+        return Transitions(self.run_id, self.first_seq + skip, MappingProxyType(columns))
+
+    def header(self) -> dict[str, Any]:
+        """Return the header with the layout of the columns."""
+        columns = [[name, dtype, list(shape)] for name, dtype, shape in self.layout]
+        return super().header() | {"count": self.count, "columns": columns}
+
+    def arrays(self) -> list[Buffer]:
+        """Return one view per column."""
+        return [array.data.cast("B") for array in self.columns.values()]
+
+
+@dataclass(frozen=True)
+class PolicyRequest(Message):
+    """The controller is ready for this version's bytes."""
+
+    type: ClassVar[str] = "policy_request"
+    version: int = field(metadata=U64)
+
+
+@dataclass(frozen=True)
+class PolicyResult(Message):
+    """What became of a policy on the controller."""
+
+    type: ClassVar[str] = "policy_result"
+    version: int = field(metadata=U64)
+    accepted: bool = field(metadata=FLAG)
+    reason: str = field(metadata=TEXT)
+    """Empty when accepted."""
+    swap_ms: float = field(metadata=NUMBER)
+    """From the arrival of the bytes to the hand-over [ms]."""
+
+
+@dataclass(frozen=True)
+class Heartbeat(Message):
+    """A sign of life; the learner answers it with an `ack`."""
+
+    type: ClassVar[str] = "heartbeat"
+    run_id: str = field(metadata=HEX32)
+
+
+# ---- learner -> controller -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome(Message):
+    """Answer to a hello."""
+
+    type: ClassVar[str] = "welcome"
+    protocol: int = field(metadata=U32)
+    run_id: str = field(metadata=HEX32)
+    next_seq: int = field(metadata=U64)
+    """The transition that the learner expects first."""
+    credit: int = field(metadata=U64)
+
+
+@dataclass(frozen=True)
+class Ack(Message):
+    """Everything before `next_seq` is stored."""
+
+    type: ClassVar[str] = "ack"
+    run_id: str = field(metadata=HEX32)
+    next_seq: int = field(metadata=U64)
+    credit: int = field(metadata=U64)
+    """Transitions of the run, counted from 0, that a lockstep controller may produce."""
+    resend: bool = field(metadata=FLAG)
+    """A later transition came first: send again from `next_seq` without waiting."""
+
+
+@dataclass(frozen=True)
+class PolicyOffer(Message):
+    """A policy that the controller may ask for."""
+
+    type: ClassVar[str] = "policy_offer"
+    version: int = field(metadata=U64)
+    size: int = field(metadata=POLICY_SIZE)
+    sha256: str = field(metadata=HEX64)
+    contract_id: str = field(metadata=HEX64)
+
+
+@dataclass(frozen=True, eq=False)
+class Policy(Message):
+    """A policy's ONNX file. Whoever loads it compares the digest."""
+
+    type: ClassVar[str] = "policy"
+    version: int = field(metadata=U64)
+    size: int = field(metadata=POLICY_SIZE)
+    sha256: str = field(metadata=HEX64)
+    data: Buffer = field(repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.data) != self.size:
+            raise WireError(f"the policy has {len(self.data)} bytes; its header says {self.size}")
+
+    def arrays(self) -> list[Buffer]:
+        """Return the file."""
+        return [self.data]
+
+
+@dataclass(frozen=True)
+class HelloRequired(Message):
+    """The learner does not know this connection (it was restarted): say hello."""
+
+    type: ClassVar[str] = "hello_required"
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """The learner does not work with this controller."""
+
+    type: ClassVar[str] = "refused"
+    reason: str = field(metadata=TEXT)
+
+
+# ---- controller <-> operator ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Command(Message):
+    """A request to the controller."""
+
+    type: ClassVar[str] = "command"
+    id: int = field(metadata=U64)
+    name: str = field(metadata=NAME)
+    args: dict[str, Value] = field(metadata=MAP)
+
+
+@dataclass(frozen=True)
+class Reply(Message):
+    """The answer to the command of the same id."""
+
+    type: ClassVar[str] = "reply"
+    id: int = field(metadata=U64)
+    ok: bool = field(metadata=FLAG)
+    error: str = field(metadata=TEXT)
+    """Empty when ok."""
+    result: Value = field(metadata=VALUE)
+
+
+STATE_TOPIC = b"state"
+STATE_ARRAYS: Mapping[str, int] = MappingProxyType(
+    {"q": 7, "dq": 7, "tau_J": 7, "tcp_pose": 7, "tcp_vel": 6, "tcp_wrench": 6, "gripper": 1}
+)
+"""The f8 arrays of a state message, in frame order, with their lengths."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateSample(Message):
+    """One published sample of the robot, base frame."""
+
+    type: ClassVar[str] = "state"
+    sequence: int = field(metadata=U64)
+    time_ns: int = field(metadata=I64)
+    """Robot clock [ns]."""
+    status: dict[str, Value] = field(metadata=MAP)
+    """Mode, episode, policy version, counters: whatever the controller reports."""
+    q: Array = field()
+    """(7,) [rad]."""
+    dq: Array = field()
+    """(7,) [rad/s]."""
+    tau_J: Array = field()
+    """(7,) measured [Nm]."""
+    tcp_pose: Array = field()
+    """(7,) [m, quaternion xyzw]."""
+    tcp_vel: Array = field()
+    """(6,) [m/s, rad/s]."""
+    tcp_wrench: Array = field()
+    """(6,) external [N, Nm]."""
+    gripper: Array = field()
+    """(1,) opening fraction, 0 closed, 1 open."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, length in STATE_ARRAYS.items():
+            array: Array = getattr(self, name)
+            if array.dtype != DTYPES["f8"] or array.shape != (length,):
+                raise WireError(
+                    f"state.{name} is {array.dtype}{array.shape}; expected float64({length},)"
+                )
+
+    def arrays(self) -> list[Buffer]:
+        """Return the arrays in frame order."""
+        return [getattr(self, name).tobytes() for name in STATE_ARRAYS]
+
+
+ControllerMessage: TypeAlias = Hello | Transitions | PolicyRequest | PolicyResult | Heartbeat
+LearnerMessage: TypeAlias = Welcome | Ack | PolicyOffer | Policy | HelloRequired | Refused
+AnyMessage: TypeAlias = ControllerMessage | LearnerMessage | Command | Reply | StateSample
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return numpy's short name without byte order, e.g. "f4"; big-endian ones keep theirs."""
+    return dtype.str.lstrip("<|")
+
+
+def item_bytes(column: Column) -> int:
+    """Return the bytes of one transition in a column."""
+    return DTYPES[column.dtype].itemsize * math.prod(column.shape)
