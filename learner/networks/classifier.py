@@ -11,11 +11,11 @@ from serl_rt.learner.networks.states import ObservationEncoder, Observations
 class BinaryClassifier(nn.Module):
     """Encoder -> network -> the logit of "success"."""
 
-    def __init__(self, encoder: ObservationEncoder, network: nn.Module) -> None:
+    def __init__(self, encoder: ObservationEncoder, network: MLP) -> None:
         super().__init__()
         self.encoder = encoder
         self.network = network
-        self.head = linear(int(network.output_dim), 1)  # type: ignore[arg-type]
+        self.head = linear(network.output_dim, 1)
 
     def forward(self, observations: Observations, *, train: bool = False) -> Tensor:
         """Observations -> (batch,) logits."""
@@ -30,14 +30,14 @@ class BinaryClassifier(nn.Module):
 class NWayClassifier(nn.Module):
     """Encoder -> network -> one logit for each class."""
 
-    def __init__(self, encoder: ObservationEncoder, network: nn.Module, num_classes: int) -> None:
+    def __init__(self, encoder: ObservationEncoder, network: MLP, num_classes: int) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes = {num_classes}: must be at least 2")
         self.encoder = encoder
         self.network = network
         self.num_classes = num_classes
-        self.head = linear(int(network.output_dim), num_classes)  # type: ignore[arg-type]
+        self.head = linear(network.output_dim, num_classes)
 
     def forward(self, observations: Observations, *, train: bool = False) -> Tensor:
         """Observations -> (batch, num_classes) logits."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from serl_rt.learner.networks.mlp import linear
+from serl_rt.learner.networks.mlp import MLP, linear
 from serl_rt.learner.networks.states import ObservationEncoder, Observations
 
 
@@ -21,8 +21,8 @@ class ContrastiveCritic(nn.Module):
         self,
         encoder: ObservationEncoder,
         goal_encoder: ObservationEncoder,
-        sa_network: nn.Module,
-        goal_network: nn.Module,
+        sa_network: MLP,
+        goal_network: MLP,
         *,
         repr_dim: int = 16,
         twin: bool = True,
@@ -32,9 +32,10 @@ class ContrastiveCritic(nn.Module):
         self.goal_encoder = goal_encoder
         self.sa_network = sa_network
         self.goal_network = goal_network
+        self.twin = twin
         members = 2 if twin else None
-        self.sa_head = linear(int(sa_network.output_dim), repr_dim, members)  # type: ignore[arg-type]
-        self.goal_head = linear(int(goal_network.output_dim), repr_dim, members)  # type: ignore[arg-type]
+        self.sa_head = linear(sa_network.output_dim, repr_dim, members)
+        self.goal_head = linear(goal_network.output_dim, repr_dim, members)
 
     def forward(
         self,

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from serl_rt.learner.networks.states import Observations
 from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.pooling import LAYER_NORM_EPS
 
-Observations = Mapping[str, Tensor]
+Named = Mapping[str, Tensor]
 
 
 class Proprioception(nn.Module):
@@ -30,7 +31,7 @@ class Proprioception(nn.Module):
         nn.init.zeros_(self.linear.bias)
         self.norm = nn.LayerNorm(output_dim, eps=LAYER_NORM_EPS)
 
-    def forward(self, observations: Observations) -> Tensor:
+    def forward(self, observations: Named) -> Tensor:
         """{key: (batch, ...)} -> (batch, output_dim)."""
         states = [observations[key].flatten(1) for key in self.keys]
         projected: Tensor = torch.tanh(self.norm(self.linear(torch.cat(states, dim=-1))))
@@ -55,32 +56,29 @@ class EncodingWrapper(nn.Module):
         self.proprio = proprio
         self.stack = stack
         self.image_keys = tuple(encoders)
+        self.output_dim = sum(encoder.output_dim for encoder in encoders.values())
+        self.output_dim += 0 if proprio is None else proprio.output_dim
 
     @property
-    def output_dim(self) -> int:
-        proprio = 0 if self.proprio is None else self.proprio.output_dim
-        return proprio + sum(self._encoder(key).output_dim for key in self.image_keys)
-
-    @property
-    def cacheable(self) -> bool:
-        """Whether every camera's trunk is frozen, so that `trunk_features` can be stored."""
-        return all(self._encoder(key).frozen for key in self.image_keys)
+    def frozen_keys(self) -> tuple[str, ...]:
+        """The cameras whose features may be computed once: their trunks never learn."""
+        return tuple(key for key in self.image_keys if self._encoder(key).frozen)
 
     def _encoder(self, key: str) -> Encoder:
         encoder = self.encoders[key]
         assert isinstance(encoder, Encoder)
         return encoder
 
-    def trunk_features(self, observations: Observations) -> dict[str, Tensor]:
+    def trunk_features(self, observations: Named) -> dict[str, Tensor]:
         """The observations with the images of frozen trunks replaced by their feature maps.
 
         (batch, [stack,] h, w, 3) uint8 -> (batch, [stack,] h', w', channel) float.
         All else passes through, features too; further axes before the height are kept.
         """
         encoded = dict(observations)
-        for key in self.image_keys:
+        for key in self.frozen_keys:
             encoder, images = self._encoder(key), _required(observations, key)
-            if encoder.frozen and not images.is_floating_point():
+            if not images.is_floating_point():
                 features = encoder.features(images.flatten(0, -4))
                 encoded[key] = features.reshape(*images.shape[:-3], *features.shape[1:])
         return encoded
@@ -93,17 +91,19 @@ class EncodingWrapper(nn.Module):
         `train` turns the encoders' dropout on. `stop_gradient` cuts the gradient into the images'
         encoders; the state's projection keeps it.
         """
+        named = _named(observations)
         axes = 4 if self.stack is None else 5
-        if _required(observations, self.image_keys[0]).ndim == axes - 1:
-            one = {key: value[None] for key, value in observations.items()}
-            return self(one, train=train, stop_gradient=stop_gradient).squeeze(0)  # type: ignore[no-any-return]
-        observations = self.trunk_features(observations)
+        if _required(named, self.image_keys[0]).ndim == axes - 1:
+            one = {key: value[None] for key, value in named.items()}
+            vector: Tensor = self(one, train=train, stop_gradient=stop_gradient)
+            return vector.squeeze(0)
+        named = self.trunk_features(named)
         vectors = []
         for key in self.image_keys:
-            vector = self._encoder(key)(self._join_frames(observations[key], key), train=train)
+            vector = self._encoder(key)(self._join_frames(named[key], key), train=train)
             vectors.append(vector.detach() if stop_gradient else vector)
         if self.proprio is not None:
-            vectors.append(self.proprio(observations))
+            vectors.append(self.proprio(named))
         return torch.cat(vectors, dim=-1)
 
     def _join_frames(self, images: Tensor, key: str) -> Tensor:
@@ -139,12 +139,9 @@ class GCEncodingWrapper(nn.Module):
         self.image_key = image_key
         self.proprio = proprio
         self.stack = stack
-
-    @property
-    def output_dim(self) -> int:
-        goal = 0 if self.goal_encoder is None else self.goal_encoder.output_dim
-        proprio = 0 if self.proprio is None else self.proprio.output_dim
-        return (self.encoder.output_dim + goal) * (self.stack or 1) + proprio
+        goal = 0 if goal_encoder is None else goal_encoder.output_dim
+        self.output_dim = (encoder.output_dim + goal) * (stack or 1)
+        self.output_dim += 0 if proprio is None else proprio.output_dim
 
     def forward(
         self,
@@ -154,7 +151,7 @@ class GCEncodingWrapper(nn.Module):
         stop_gradient: bool = False,
     ) -> Tensor:
         """(observations, goals); the goal's image is (batch, height, width, channel)."""
-        observations, goals = inputs
+        observations, goals = (_named(part) for part in inputs)
         images = _frames(_required(observations, self.image_key), self.stack)
         goal = _required(goals, self.image_key).repeat_interleave(self.stack or 1, dim=0)
         if self.goal_encoder is None:
@@ -182,11 +179,8 @@ class LCEncodingWrapper(nn.Module):
         self.image_key, self.language_key = image_key, language_key
         self.proprio = proprio
         self.stack = stack
-
-    @property
-    def output_dim(self) -> int:
-        proprio = 0 if self.proprio is None else self.proprio.output_dim
-        return self.encoder.output_dim * (self.stack or 1) + proprio
+        self.output_dim = encoder.output_dim * (stack or 1)
+        self.output_dim += 0 if proprio is None else proprio.output_dim
 
     def forward(
         self,
@@ -196,14 +190,21 @@ class LCEncodingWrapper(nn.Module):
         stop_gradient: bool = False,
     ) -> Tensor:
         """(observations, goals); the goal's embedding is (batch, dim)."""
-        observations, goals = inputs
+        observations, goals = (_named(part) for part in inputs)
         images = _frames(_required(observations, self.image_key), self.stack)
         language = _required(goals, self.language_key).repeat_interleave(self.stack or 1, dim=0)
         vector = self.encoder(images, condition=language, train=train)
         return _finish(vector, observations, self.stack, self.proprio, stop_gradient)
 
 
-def _required(observations: Observations, key: str) -> Tensor:
+def _named(observations: Observations) -> Named:
+    if isinstance(observations, Tensor):
+        shape = tuple(observations.shape)
+        raise TypeError(f"observations are one array of shape {shape}; expected images by name")
+    return observations
+
+
+def _required(observations: Named, key: str) -> Tensor:
     try:
         return observations[key]
     except KeyError:
@@ -223,7 +224,7 @@ def _frames(images: Tensor, stack: int | None) -> Tensor:
 
 def _finish(
     vector: Tensor,
-    observations: Observations,
+    observations: Named,
     stack: int | None,
     proprio: Proprioception | None,
     stop_gradient: bool,

@@ -123,15 +123,15 @@ class ResNetTrunk(Trunk):
             image_channels + 2 * coordinates, base_filters, 7, stride=2, padding=3
         )
         self.norm_init = group_norm(base_filters)
-        block_type = BottleneckBlock if bottleneck_blocks else BasicBlock
+        self.block_type = BottleneckBlock if bottleneck_blocks else BasicBlock
         blocks: list[BasicBlock] = []
         channels = base_filters
         for stage, count in enumerate(stages):
             for index in range(count):
                 stride = 2 if stage > 0 and index == 0 else 1
                 filters = base_filters * 2**stage
-                blocks.append(block_type(channels, filters, stride))
-                channels = filters * block_type.expansion
+                blocks.append(self.block_type(channels, filters, stride))
+                channels = filters * self.block_type.expansion
         self.blocks = nn.ModuleList(blocks)
         self.channels = channels
         self.stages = stages

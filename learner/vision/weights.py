@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from serl_rt.learner import import_flax_pixels  # noqa: F401 - the encoders' names
+from serl_rt.learner.import_flax import load_flax
 from serl_rt.learner.safe_pickle import load_arrays
+from serl_rt.learner.vision.trunk import Trunk
 
 Arrays = Mapping[str, NDArray[Any]]
-
-_FLAX_NAMES = (
-    (r"(?:Bottleneck)?ResNetBlock_(\d+)", r"blocks.\1"),
-    (r"FilmConditioning_(\d+)/Dense_0", r"conditioning.\1.scale"),
-    (r"FilmConditioning_(\d+)/Dense_1", r"conditioning.\1.shift"),
-    (r"Conv_(\d+)", r"convs.\1"),
-    (r"MyGroupNorm_(\d+)", r"norms.\1"),
-    (r"conv_proj", "project"),
-    (r"norm_proj", "project_norm"),
-    (r"(?:kernel|scale)$", "weight"),
-    (r"/", "."),
-)
-
-_FLAX_HEAD = {
-    "Dense_0/kernel": "linear.weight",
-    "Dense_0/bias": "linear.bias",
-    "LayerNorm_0/scale": "norm.weight",
-    "LayerNorm_0/bias": "norm.bias",
-    "SpatialLearnedEmbeddings_0/kernel": "pooling.kernel",
-    "SpatialSoftmax_0/softmax_temperature": "pooling.temperature",
-}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -47,39 +28,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]
         else:
             flat[f"{prefix}{name}"] = value
     return flat
-
-
-def trunk_state_from_flax(arrays: Arrays) -> dict[str, Tensor]:
-    """Flax parameters of a ResNet or convolutional trunk, by path, as this package's state dict.
-
-    Convolution kernels are (height, width, in, out) there and (out, in, height, width) here; Dense
-    kernels are (in, out) there and (out, in) here.
-    """
-    state = {}
-    for path, value in arrays.items():
-        name = path
-        for pattern, replacement in _FLAX_NAMES:
-            name = re.sub(pattern, replacement, name)
-        tensor = torch.from_numpy(np.array(value, dtype=np.float32))
-        if tensor.ndim == 4:
-            tensor = tensor.permute(3, 2, 0, 1)
-        elif tensor.ndim == 2:
-            tensor = tensor.T
-        state[name] = tensor.contiguous()
-    return state
-
-
-def flax_encoder_state(arrays: Arrays) -> dict[str, Tensor]:
-    """Flax parameters of a whole encoder (trunk, pooling, bottleneck) as that of an `Encoder`."""
-    trunk = {f"trunk.{n}": v for n, v in trunk_state_from_flax(_trunk_only(arrays)).items()}
-    head = {
-        f"head.{ours}": torch.from_numpy(np.array(arrays[theirs], dtype=np.float32))
-        for theirs, ours in _FLAX_HEAD.items()
-        if theirs in arrays
-    }
-    if "head.linear.weight" in head:
-        head["head.linear.weight"] = head["head.linear.weight"].T.contiguous()
-    return trunk | head
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -97,7 +45,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     module.load_state_dict(dict(state))
 
 
-def load_trunk(trunk: nn.Module, path: Path) -> None:
+def load_trunk(trunk: Trunk, path: Path) -> None:
     """Fill `trunk` from a file, by its suffix.
 
     .pkl    SERL's published parameters: a pickle of nested dicts of arrays, read without running it
@@ -112,14 +60,13 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
         tree = load_arrays(path)
         if not isinstance(tree, dict):
             raise ValueError(f"{path}: a {type(tree).__name__}, expected nested dicts of arrays")
-        state = trunk_state_from_flax(_trunk_only(flatten(tree)))
+        return _load_flax(trunk, flatten(tree), path)
     elif path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if any("/" in name for name in arrays):
-            state = trunk_state_from_flax(_trunk_only(arrays))
-        else:
-            state = {name: torch.from_numpy(value) for name, value in arrays.items()}
+            return _load_flax(trunk, arrays, path)
+        state = {name: torch.from_numpy(value) for name, value in arrays.items()}
     elif path.suffix in (".pt", ".pth"):
         state = torch.load(path, map_location="cpu", weights_only=True)
     else:
@@ -127,7 +74,10 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
     load_state(trunk, state, str(path))
 
 
-def _trunk_only(arrays: Arrays) -> Arrays:
-    """Drop what a published encoder has after its trunk: a classifier or a pooling head."""
+def _load_flax(trunk: Trunk, arrays: Arrays, path: Path) -> None:
+    """Load the trunk of a published encoder: what comes after it, a pooling head, is left out."""
     heads = ("Dense_", "LayerNorm_", "SpatialLearnedEmbeddings_", "SpatialSoftmax_", "output_head")
-    return {path: value for path, value in arrays.items() if not path.startswith(heads)}
+    try:
+        load_flax(trunk, {n: value for n, value in arrays.items() if not n.startswith(heads)})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

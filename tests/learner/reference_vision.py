@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from serl_rt.learner import import_flax_pixels  # noqa: F401 - the encoders' names
+from serl_rt.learner.import_flax import load_flax
 from serl_rt.learner.vision.augment import shift_crop
 from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.pooling import Head, Pooling
 from serl_rt.learner.vision.resnet import ResNetTrunk
 from serl_rt.learner.vision.trunk import ConvTrunk, Trunk
-from serl_rt.learner.vision.weights import flax_encoder_state, load_state
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -45,7 +46,7 @@ def _check_encoder(
         spatial_features=spatial_features,
     )
     encoder = Encoder(trunk, head)
-    load_state(encoder, flax_encoder_state(parameters), "reference")
+    load_flax(encoder, parameters)
     condition = arrays.get("kw_cond_var")
     output = encoder(images, condition=None if condition is None else torch.from_numpy(condition))
     assert_close(output, arrays["out0"], IMAGE_TOLERANCE)
@@ -76,7 +77,7 @@ def check_resnet10_spatial_learned_embeddings(arrays: Arrays) -> None:
 def check_resnet10_prepool(arrays: Arrays) -> None:
     trunk = _resnet(arrays)
     encoder = Encoder(trunk, Head(arrays["out0"].shape[1:], pooling="none"))
-    load_state(encoder, flax_encoder_state(subtree(arrays, "params/")), "reference")
+    load_flax(encoder, arrays, "params")
     assert_close(encoder.features(torch.from_numpy(arrays["in0"])), arrays["out0"], IMAGE_TOLERANCE)
 
 

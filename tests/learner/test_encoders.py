@@ -136,7 +136,7 @@ def test_stop_gradient_reaches_the_state_projection_but_no_image_encoder() -> No
 def test_wrapper_with_frozen_trunks_takes_cached_features(frames: int) -> None:
     model, obs = wrapper(frames, frozen(frames=frames)), observations(frames)
     features = model.trunk_features(obs)
-    assert model.cacheable
+    assert model.frozen_keys == ("front", "wrist")
     assert features["front"].shape == (3, frames, 1, 2, 32)
     assert features["state"] is obs["state"]
     assert torch.equal(model(features), model(obs))
@@ -152,7 +152,7 @@ def test_frozen_trunk_sees_each_frame_of_a_stack() -> None:
 
 def test_scratch_trunks_cannot_be_cached() -> None:
     model, obs = wrapper(), observations()
-    assert not model.cacheable
+    assert model.frozen_keys == ()
     assert model.trunk_features(obs)["front"] is obs["front"]
 
 
