@@ -43,19 +43,25 @@ class Critic(nn.Module):
         *,
         train: bool = False,
         members: Tensor | None = None,
+        detach_features: bool = False,
     ) -> Tensor:
         """Return ([ensemble,] batch) values of actions (batch, action_dim).
 
         Several actions for each observation, (batch, n, action_dim), give ([ensemble,] batch, n).
-        `members` (m,) evaluates only these members of the ensemble, in this order.
+        `members` (m,) evaluates only these members of the ensemble, in this order. `train` turns
+        the network's dropout on, but not the encoder's. `detach_features` differentiates by the
+        actions only, not through the encoder.
         """
-        features = self.encoder(observations, train=train)
+        features = self.encoder(observations)
+        if detach_features:
+            features = features.detach()
         if actions.ndim == 2:
             return self.values(torch.cat((features, actions), dim=-1), train, members)
         batch, count = actions.shape[:2]
         features = features.unsqueeze(1).expand(batch, count, features.shape[-1])
         inputs = torch.cat((features, actions), dim=-1).flatten(0, 1)
-        return self.values(inputs, train, members).unflatten(-1, (batch, count))
+        values = self.values(inputs, train, members)
+        return values.reshape(*values.shape[:-1], batch, count)
 
     def values(self, inputs: Tensor, train: bool, members: Tensor | None) -> Tensor:
         """(batch, features + action_dim) -> ([ensemble,] batch)."""

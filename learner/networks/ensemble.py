@@ -17,7 +17,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class EnsembleLinear(nn.Module):
-    """`ensemble_size` independent linear layers: (ensemble, batch, in) -> (ensemble, batch, out)."""
+    """Independent linear layers: (ensemble, batch, in) -> (ensemble, batch, out)."""
 
     def __init__(self, in_features: int, out_features: int, ensemble_size: int) -> None:
         super().__init__()
@@ -31,7 +31,8 @@ class EnsembleLinear(nn.Module):
 
         x: (batch, in), the same for every member, or (ensemble, batch, in).
         """
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if members is not None:
             weight, bias = weight[members], bias[members]
         if x.ndim == 2:
@@ -50,7 +51,8 @@ class EnsembleLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """(ensemble, batch, features) -> the same shape."""
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor = self.bias
         if members is not None:
             weight, bias = weight[members], bias[members]
         normal = F.layer_norm(x, x.shape[-1:], eps=self.eps)

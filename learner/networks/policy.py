@@ -70,9 +70,7 @@ class Policy(nn.Module):
         self, observations: Observations, *, train: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Observations -> mean and clipped standard deviation before squashing, (batch, action)."""
-        features = self.encoder(
-            observations, train=train, stop_gradient=not self.train_encoder
-        )
+        features = self.encoder(observations, train=train, stop_gradient=not self.train_encoder)
         hidden = self.network(features, train=train)
         return self.mean(hidden), self._std(hidden).clamp(self.std_min, self.std_max)
 
@@ -93,7 +91,7 @@ class Policy(nn.Module):
     def _std(self, hidden: Tensor) -> Tensor:
         match self.std_parameterization:
             case "exp":
-                return self.std(hidden).exp()
+                return torch.exp(self.std(hidden))
             case "softplus":
                 return F.softplus(self.std(hidden))
             case "uniform":
