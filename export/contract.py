@@ -123,8 +123,9 @@ class GripperAction:
     shape: tuple[int, ...] = setting((1,), length=1, choices=(1,))
     threshold: float | None = setting(None, low=0.0, high=0.99)
     """Only and always for binary."""
-    scale: float | None = setting(None, low=1e-6, high=1.0)
-    """Only and always for continuous_delta: largest step of the opening fraction."""
+    scale: float | None = setting(None, low=-1.0, high=1.0)
+    """Only and always for continuous_delta: largest step of the opening fraction; negative when
+    positive actions close."""
     name: ClassVar[str] = "gripper"
 
     @property
