@@ -95,6 +95,21 @@ TEST_CASE("an applied placement is not repeated by the next one") {
   CHECK(driver.scene().position(cube).y() == 0.1);
 }
 
+TEST_CASE("only lockstep puts the arm back where it started") {
+  for (const Pacing pacing : {Pacing::kLockstep, Pacing::kRealtime}) {
+    SimDriver driver(config(pacing));
+    State state;
+    for (int i = 0; i < 50; ++i) {
+      REQUIRE(driver.read(state));
+      driver.write(Vec7::Unit(0) * 10.0);
+    }
+    REQUIRE(state.q[0] > 0.001);
+    driver.return_to_start();
+    REQUIRE(driver.read(state));
+    CHECK((state.q == home()) == (pacing == Pacing::kLockstep));
+  }
+}
+
 TEST_CASE("placing the arm opens the gripper") {
   SimDriver driver(config());
   SimGripper gripper(driver);

@@ -96,6 +96,30 @@ TEST_CASE("the cube's start follows from the seed and fills the range") {
   CHECK(high.y() > 0.14);
 }
 
+TEST_CASE("an episode begins with the arm at its start and the cube at rest") {
+  for (const SimTaskConfig& config : {SimTaskConfig{}, reach_config()}) {
+    Scenario scenario{config};
+    for (int i = 0; i < 100; ++i) {
+      scenario.driver.write(Vec7{20.0, 10.0, -10.0, 5.0, 3.0, 2.0, 1.0});
+      REQUIRE(scenario.driver.read(scenario.state));
+    }
+    REQUIRE((scenario.state.q - home()).norm() > 0.01);
+    scenario.task->reset(1);
+    REQUIRE(scenario.driver.read(scenario.state));
+    CHECK(scenario.state.q == home());
+    CHECK(scenario.state.dq == Vec7::Zero());
+    scenario.task->snapshot();
+    const Vec3 before = observed(*scenario.task, 0, scenario.state);
+    for (int i = 0; i < 200; ++i) {
+      scenario.driver.write(scenario.state.coriolis);
+      REQUIRE(scenario.driver.read(scenario.state));
+    }
+    scenario.task->snapshot();
+    CHECK((observed(*scenario.task, 0, scenario.state) - before).norm() < 2e-4);
+    CHECK((scenario.state.q - home()).norm() < 1e-6);
+  }
+}
+
 TEST_CASE("pick_cube observes the cube and the way to it") {
   Scenario pick{SimTaskConfig{}};
   REQUIRE(pick.task->fields().size() == 2);

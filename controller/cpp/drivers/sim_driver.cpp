@@ -27,7 +27,8 @@ void sleep_until(std::int64_t time_ns) noexcept {
 
 }  // namespace
 
-SimDriver::SimDriver(const SimDriverConfig& config) : pacing_(config.pacing), world_(config.mjcf) {
+SimDriver::SimDriver(const SimDriverConfig& config)
+    : pacing_(config.pacing), start_q_(config.start_q), world_(config.mjcf) {
   if (qpos_size() > kMaxQpos) {
     throw Error("the MuJoCo model " + config.mjcf.string() + " has " + std::to_string(qpos_size()) +
                 " positions; at most " + std::to_string(kMaxQpos) + " are allowed");
@@ -92,6 +93,10 @@ void SimDriver::place_arm(const Vec7& q) noexcept {
   placement.arm = true;
   placement.q = q;
   placements_.write(placement);
+}
+
+void SimDriver::return_to_start() noexcept {
+  if (pacing_ == Pacing::kLockstep) place_arm(start_q_);
 }
 
 void SimDriver::place_object(FreeBody body, const Pose& pose) noexcept {

@@ -29,12 +29,12 @@ struct Scene {
 struct SimDriverConfig {
   std::filesystem::path mjcf;
   Pacing pacing = Pacing::kLockstep;
-  Vec7 start_q = Vec7::Zero();  // [rad] where the arm is at first, with the gripper open
+  Vec7 start_q = Vec7::Zero();  // [rad] where the arm is at first, and where episodes start
 };
 
 // Three roles, which lockstep plays in one thread:
 // - control thread: read(), write();
-// - policy thread: find_object(), place_arm(), place_object(), scene();
+// - policy thread: find_object(), return_to_start(), place_*(), scene();
 // - any thread but the control thread: the gripper, resyncs().
 class SimDriver final : public RobotDriver {
  public:
@@ -54,6 +54,10 @@ class SimDriver final : public RobotDriver {
   // Placing the arm puts it at rest, opens the gripper, and returns all bodies to where the model
   // file has them, but for those that are placed along with it, before or after this call.
   void place_arm(const Vec7& q) noexcept;
+
+  // Lockstep: places the arm where it was at first. Realtime: nothing, the controller moves it.
+  void return_to_start() noexcept;
+
   void place_object(FreeBody body, const Pose& pose) noexcept;
 
   // The newest scene, with the placements that were asked for already in it.
@@ -87,7 +91,8 @@ class SimDriver final : public RobotDriver {
   void publish() noexcept;
   void wait_for_tick() noexcept;
 
-  Pacing pacing_;
+  const Pacing pacing_;
+  const Vec7 start_q_;
 
   // Control thread.
   SimWorld world_;

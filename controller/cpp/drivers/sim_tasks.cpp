@@ -27,6 +27,7 @@ class PickCube final : public Task {
       pose.position[i] = random.uniform(config_.cube_low[i], config_.cube_high[i]);
     }
     pose.position.z() = kHalfCube;
+    driver_.return_to_start();
     driver_.place_object(cube_, pose);
     snapshot();
   }
@@ -65,10 +66,11 @@ class PickCube final : public Task {
 
 class Reach final : public Task {
  public:
-  explicit Reach(const SimTaskConfig& config) : config_(config) {}
+  Reach(const SimTaskConfig& config, SimDriver& driver) : config_(config), driver_(driver) {}
 
   void reset(std::uint64_t seed) override {
     Random random(seed);
+    driver_.return_to_start();
     for (int i = 0; i < 3; ++i) {
       goal_[i] = random.uniform(config_.goal_low[i], config_.goal_high[i]);
     }
@@ -94,6 +96,7 @@ class Reach final : public Task {
 
  private:
   SimTaskConfig config_;
+  SimDriver& driver_;
   std::vector<TaskField> fields_{{"goal_position", 3}, {"tcp_to_goal", 3}};
   Vec3 goal_ = Vec3::Zero();
 };
@@ -133,7 +136,7 @@ std::string validate(const SimTaskConfig& config) {
 
 std::unique_ptr<Task> make_sim_task(const SimTaskConfig& config, SimDriver& driver) {
   if (const std::string fault = validate(config); !fault.empty()) throw Error("sim: " + fault);
-  if (config.task == "reach") return std::make_unique<Reach>(config);
+  if (config.task == "reach") return std::make_unique<Reach>(config, driver);
   return std::make_unique<PickCube>(config, driver);
 }
 
