@@ -63,9 +63,8 @@ class TrainState:
         self.step_unused = step_unused
         self.step = 0
         self.generator = torch.Generator(device).manual_seed(seed)
-        self._pairs = {
-            name: _parameter_pairs(self.targets[name], self.networks[name]) for name in targets
-        }
+        sources = nn.ModuleDict({name: self.networks[name] for name in self.targets})
+        self._targets, self._sources = _parameter_pairs(self.targets, sources)
 
     @property
     def device(self) -> torch.device:
@@ -92,11 +91,9 @@ class TrainState:
         self.step += 1
 
     @torch.no_grad()
-    def update_targets(self, rate: float, names: Iterable[str] | None = None) -> None:
-        """Move the targets: target += rate * (parameter - target)."""
-        for name in self._pairs if names is None else names:
-            targets, parameters = self._pairs[name]
-            torch._foreach_lerp_(targets, parameters, rate)
+    def update_targets(self, rate: float) -> None:
+        """Move the targets, a shared encoder once: target += rate * (parameter - target)."""
+        torch._foreach_lerp_(self._targets, self._sources, rate)
 
     def learning_rates(self) -> dict[str, float]:
         """Return `<network>_lr` of the last step."""
