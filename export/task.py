@@ -15,13 +15,11 @@ from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_to
 TABLES = (
     "contract",
     "episode",
+    "reset",
     "control",
     "impedance",
     "joint_impedance",
     "limits",
-    "reset",
-    "gripper",
-    "robot",
     "sim",
 )
 """Every table that a task file may have."""

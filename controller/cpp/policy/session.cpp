@@ -1,0 +1,283 @@
+// The only file that sees ONNX Runtime. The library is opened at run time: its symbols carry the
+// exact version, so a program that links it runs with that one only; and a robot PC gets it with
+// pip.
+#include "policy/session.hpp"
+
+#include <dlfcn.h>
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "core/error.hpp"
+
+namespace serl_rt {
+namespace {
+
+std::mutex& hint_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+std::filesystem::path& hint() {
+  static std::filesystem::path path;
+  return path;
+}
+
+using GetApiBase = const OrtApiBase* (*)();
+
+struct Library {
+  GetApiBase api_base;
+  std::string path;
+};
+
+// Opens the first library that can be opened. It stays open until the process ends. A path in the
+// environment is an order, so it is the only one tried.
+Library open_library() {
+  std::vector<std::string> candidates;
+  if (const char* path = std::getenv("SERL_RT_ONNXRUNTIME"); path != nullptr && *path != '\0') {
+    candidates = {path};
+  } else {
+    const std::scoped_lock lock(hint_mutex());
+    if (!hint().empty()) candidates.push_back(hint().string());
+    candidates.emplace_back("libonnxruntime.so.1");
+  }
+  std::string tried;
+  for (const std::string& path : candidates) {
+    void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    void* symbol = handle == nullptr ? nullptr : dlsym(handle, "OrtGetApiBase");
+    if (symbol != nullptr) return {reinterpret_cast<GetApiBase>(symbol), path};
+    const char* reason = dlerror();
+    tried += "\n  " + path + ": " + (reason != nullptr ? reason : "no symbol OrtGetApiBase");
+  }
+  throw Error(
+      "ONNX Runtime was not found. Install it (pip install onnxruntime) or set "
+      "SERL_RT_ONNXRUNTIME to the path of libonnxruntime.so. Tried:" +
+      tried);
+}
+
+// ONNX Runtime with its environment: one for the whole process, made at the first use.
+class OnnxRuntime {
+ public:
+  static OnnxRuntime& instance() {
+    static OnnxRuntime runtime;
+    return runtime;
+  }
+
+  std::string version;
+  Ort::Env env{nullptr};
+
+ private:
+  OnnxRuntime() {
+    const Library library = open_library();
+    const OrtApiBase* base = library.api_base();
+    version = base->GetVersionString();
+    const OrtApi* api = base->GetApi(ORT_API_VERSION);
+    if (api == nullptr) {
+      throw Error("ONNX Runtime " + version + " (" + library.path + ") is too old: 1." +
+                  std::to_string(ORT_API_VERSION) + " or newer is needed");
+    }
+    Ort::InitApi(api);
+    // Whatever goes wrong is thrown as well; the policy side reports it once.
+    env = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "serl_rt");
+  }
+};
+
+// One thread, the caller's: a small network gains nothing from more, and spinning workers would
+// take the control thread's core.
+Ort::SessionOptions session_options() {
+  Ort::SessionOptions options;
+  options.SetIntraOpNumThreads(1);
+  options.SetInterOpNumThreads(1);
+  options.SetExecutionMode(ExecutionMode::ORT_SEQUENTIAL);
+  options.SetGraphOptimizationLevel(GraphOptimizationLevel::ORT_ENABLE_ALL);
+  options.AddConfigEntry("session.intra_op.allow_spinning", "0");
+  return options;
+}
+
+struct Tensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  bool is_float = false;
+};
+
+std::string describe(const Tensor& tensor) {
+  std::string shape;
+  for (const std::int64_t n : tensor.shape) {
+    shape += (shape.empty() ? "" : ", ") + (n < 0 ? std::string("?") : std::to_string(n));
+  }
+  return tensor.name + " " + (tensor.is_float ? "float32" : "(not float32)") + " (" + shape + ")";
+}
+
+Tensor make_tensor(std::string name, const Ort::TypeInfo& type) {
+  Tensor tensor{std::move(name), {}, false};
+  if (type.GetONNXType() == ONNX_TYPE_TENSOR) {
+    const auto info = type.GetTensorTypeAndShapeInfo();
+    tensor.shape = info.GetShape();
+    tensor.is_float = info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  }
+  return tensor;
+}
+
+std::vector<Tensor> inputs(const Ort::Session& session) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<Tensor> tensors;
+  for (std::size_t i = 0; i < session.GetInputCount(); ++i) {
+    tensors.push_back(make_tensor(session.GetInputNameAllocated(i, allocator).get(),
+                                  session.GetInputTypeInfo(i)));
+  }
+  return tensors;
+}
+
+std::vector<Tensor> outputs(const Ort::Session& session) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<Tensor> tensors;
+  for (std::size_t i = 0; i < session.GetOutputCount(); ++i) {
+    tensors.push_back(make_tensor(session.GetOutputNameAllocated(i, allocator).get(),
+                                  session.GetOutputTypeInfo(i)));
+  }
+  return tensors;
+}
+
+std::vector<Tensor> expected_inputs(const Contract& contract) {
+  std::vector<Tensor> tensors;
+  for (const ObservationField& field : contract.observation) {
+    Tensor tensor{field.name, {1}, true};
+    tensor.shape.insert(tensor.shape.end(), field.shape.begin(), field.shape.end());
+    tensors.push_back(std::move(tensor));
+  }
+  tensors.push_back({"noise", {1, contract.action_dim()}, true});
+  return tensors;
+}
+
+// Throws Error unless both sides have the same tensors, in any order.
+void check_tensors(const char* side, const std::vector<Tensor>& found,
+                   const std::vector<Tensor>& expected) {
+  const auto named = [](const std::vector<Tensor>& tensors, const std::string& name) {
+    return std::find_if(tensors.begin(), tensors.end(),
+                        [&](const Tensor& tensor) { return tensor.name == name; });
+  };
+  for (const Tensor& tensor : expected) {
+    const auto match = named(found, tensor.name);
+    if (match == found.end()) {
+      throw Error(std::string("policy: ") + side + " " + describe(tensor) + " is missing");
+    }
+    if (match->shape != tensor.shape || !match->is_float) {
+      throw Error(std::string("policy: ") + side + " is " + describe(*match) + ": must be " +
+                  describe(tensor));
+    }
+  }
+  for (const Tensor& tensor : found) {
+    if (named(expected, tensor.name) == expected.end()) {
+      throw Error(std::string("policy: ") + side + " " + describe(tensor) +
+                  " is not in the contract");
+    }
+  }
+}
+
+}  // namespace
+
+void set_onnxruntime_hint(const std::filesystem::path& library) {
+  const std::scoped_lock lock(hint_mutex());
+  hint() = library;
+}
+
+std::string onnxruntime_version() { return OnnxRuntime::instance().version; }
+
+struct PolicySession::Impl {
+  Ort::Session session{nullptr};
+  Ort::RunOptions run_options{nullptr};
+  Ort::IoBinding binding{nullptr};
+  std::vector<float> observation;  // all fields; each input is a slice of it
+  std::vector<float> noise;
+  std::vector<float> action;
+};
+
+PolicySession::PolicySession(std::span<const std::byte> model) : impl_(std::make_unique<Impl>()) {
+  OnnxRuntime& runtime = OnnxRuntime::instance();
+  try {
+    impl_->session = Ort::Session(runtime.env, model.data(), model.size(), session_options());
+    impl_->run_options = Ort::RunOptions();
+  } catch (const Ort::Exception& error) {
+    throw Error(std::string("policy: not a usable ONNX model: ") + error.what());
+  }
+}
+
+PolicySession::~PolicySession() = default;
+PolicySession::PolicySession(PolicySession&&) noexcept = default;
+PolicySession& PolicySession::operator=(PolicySession&&) noexcept = default;
+
+std::string PolicySession::metadata(const std::string& key) const {
+  try {
+    Ort::AllocatorWithDefaultOptions allocator;
+    const auto value =
+        impl_->session.GetModelMetadata().LookupCustomMetadataMapAllocated(key.c_str(), allocator);
+    return value ? value.get() : "";
+  } catch (const Ort::Exception& error) {
+    throw Error("policy: metadata '" + key + "' cannot be read: " + error.what());
+  }
+}
+
+void PolicySession::bind(const Contract& contract) {
+  if (!contract.images.empty()) {
+    throw Error("policy: this controller has no camera, but the contract has images");
+  }
+  const std::vector<Tensor> expected = expected_inputs(contract);
+  try {
+    check_tensors("input", inputs(impl_->session), expected);
+    check_tensors("output", outputs(impl_->session),
+                  {{"action", {1, contract.action_dim()}, true}});
+    impl_->observation.resize(static_cast<std::size_t>(contract.observation_dim()));
+    impl_->noise.resize(static_cast<std::size_t>(contract.action_dim()));
+    impl_->action.resize(impl_->noise.size());
+
+    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const auto tensor = [&memory](float* data, int size, const std::vector<std::int64_t>& shape) {
+      return Ort::Value::CreateTensor<float>(memory, data, static_cast<std::size_t>(size),
+                                             shape.data(), shape.size());
+    };
+    impl_->binding = Ort::IoBinding(impl_->session);
+    float* data = impl_->observation.data();
+    for (std::size_t i = 0; i < contract.observation.size(); ++i) {
+      const int size = contract.observation[i].size();
+      impl_->binding.BindInput(expected[i].name.c_str(), tensor(data, size, expected[i].shape));
+      data += size;
+    }
+    const Tensor& noise = expected.back();
+    const int actions = contract.action_dim();
+    impl_->binding.BindInput("noise", tensor(impl_->noise.data(), actions, noise.shape));
+    impl_->binding.BindOutput("action", tensor(impl_->action.data(), actions, noise.shape));
+  } catch (const Ort::Exception& error) {
+    throw Error(std::string("policy: cannot be prepared: ") + error.what());
+  }
+}
+
+bool PolicySession::run(std::span<const float> observation, std::span<const float> noise,
+                        std::span<float> action) noexcept {
+  Impl& impl = *impl_;
+  if (observation.size() != impl.observation.size() || noise.size() != impl.noise.size() ||
+      action.size() != impl.action.size()) {
+    return false;
+  }
+  std::copy(observation.begin(), observation.end(), impl.observation.begin());
+  std::copy(noise.begin(), noise.end(), impl.noise.begin());
+  try {
+    impl.session.Run(impl.run_options, impl.binding);
+  } catch (...) {  // thrown by an operator or by terminate(); the caller counts and holds
+    return false;
+  }
+  std::copy(impl.action.begin(), impl.action.end(), action.begin());
+  return true;
+}
+
+void PolicySession::terminate() noexcept {
+  try {
+    impl_->run_options.SetTerminate();
+  } catch (...) {  // cannot fail in ONNX Runtime; the run then simply ends by itself
+  }
+}
+
+}  // namespace serl_rt
