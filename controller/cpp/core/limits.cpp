@@ -69,8 +69,8 @@ std::string validate(const RobotLimits& limits) {
 }
 
 std::string validate(const JointWall& wall) {
-  if (!(wall.zone > 0.0 && wall.zone <= 0.5)) {
-    return "joint wall zone = " + std::to_string(wall.zone) + " rad is outside (0, 0.5]";
+  if (!(wall.zone >= 0.0 && wall.zone <= 0.5)) {
+    return "joint wall zone = " + std::to_string(wall.zone) + " rad is outside [0, 0.5]";
   }
   for (int i = 0; i < kJoints; ++i) {
     constexpr const char* kAllowed = "is outside [0, 87]";

@@ -16,7 +16,7 @@ struct Workspace {
 };
 
 struct TargetSpeedLimits {
-  double linear = 1.5;          // [m/s]
+  double linear = 2.0;          // [m/s]
   double angular = 2.5;         // [rad/s]
   double joint_fraction = 0.8;  // of dq_max
 };
