@@ -50,9 +50,9 @@ class PolicyManager {
 
   // The policy to act with, newly offered ones included; null before the first. It stays valid
   // until the next call. Call at the beginning of a step. Wait-free.
-  Policy* acquire() noexcept {
+  const Policy* acquire() noexcept {
     if (slot_.take()) {
-      active_version_.store(slot_.current()->version, std::memory_order_relaxed);
+      active_version_.store(slot_.current()->version(), std::memory_order_relaxed);
       swapped_.fetch_add(1, std::memory_order_relaxed);
     }
     return slot_.current();

@@ -181,10 +181,7 @@ std::unique_ptr<Policy> verify_policy(const PolicyOffer& offer, const Contract& 
   check_version(session, offer.version);
   session.bind(contract);
   warm_up(session, contract, options);
-  std::string training_step = session.metadata("training_step");
-  std::string recipe = session.metadata("recipe");
-  return std::make_unique<Policy>(
-      Policy{std::move(session), offer.version, std::move(training_step), std::move(recipe)});
+  return std::make_unique<Policy>(std::move(session), offer.version);
 }
 
 }  // namespace serl_rt

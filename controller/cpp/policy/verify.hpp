@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "policy/contract.hpp"
 #include "policy/session.hpp"
@@ -14,11 +15,18 @@
 namespace serl_rt {
 
 // A policy that passed.
-struct Policy {
-  PolicySession session;
-  std::uint64_t version = 0;
-  std::string training_step;  // as the learner wrote it
-  std::string recipe;
+class Policy {
+ public:
+  Policy(PolicySession session, std::uint64_t version)
+      : session_(std::make_unique<PolicySession>(std::move(session))), version_(version) {}
+
+  // Runs on one thread only: the policy thread, once it has the policy.
+  PolicySession& session() const noexcept { return *session_; }
+  std::uint64_t version() const noexcept { return version_; }
+
+ private:
+  std::unique_ptr<PolicySession> session_;
+  std::uint64_t version_;
 };
 
 // A policy as it was announced, and the bytes that arrived.
