@@ -111,7 +111,7 @@ def pretrained_resnet10_trunk(
     return FrozenTrunk(trunk, precision)
 
 
-SCRATCH_ENCODERS: dict[str, Callable[[ImageShape], Encoder]] = {
+SCRATCH_ENCODERS: dict[str, Callable[..., Encoder]] = {
     "small": small_encoder,
     "convfast": convfast_encoder,
     "resnet": resnet_encoder,

@@ -83,6 +83,17 @@ class EncodingWrapper(nn.Module):
                 encoded[key] = features.reshape(*images.shape[:-3], *features.shape[1:])
         return encoded
 
+    def image_vectors(self, observations: Named, *, train: bool = False) -> dict[str, Tensor]:
+        """The observations with every image, or feature map, replaced by its encoder's vector.
+
+        Vectors (batch, dim) pass through: a caller may encode once for several losses.
+        """
+        encoded = self.trunk_features(observations)
+        for key in self.image_keys:
+            if encoded[key].ndim > 2:
+                encoded[key] = self._encoder(key)(self._join_frames(encoded[key], key), train=train)
+        return encoded
+
     def forward(
         self, observations: Observations, *, train: bool = False, stop_gradient: bool = False
     ) -> Tensor:
@@ -97,11 +108,11 @@ class EncodingWrapper(nn.Module):
             one = {key: value[None] for key, value in named.items()}
             vector: Tensor = self(one, train=train, stop_gradient=stop_gradient)
             return vector.squeeze(0)
-        named = self.trunk_features(named)
-        vectors = []
-        for key in self.image_keys:
-            vector = self._encoder(key)(self._join_frames(named[key], key), train=train)
-            vectors.append(vector.detach() if stop_gradient else vector)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not stop_gradient):
+            named = self.image_vectors(named, train=train)
+        vectors = [named[key] for key in self.image_keys]
+        if stop_gradient:
+            vectors = [vector.detach() for vector in vectors]
         if self.proprio is not None:
             vectors.append(self.proprio(named))
         return torch.cat(vectors, dim=-1)

@@ -8,10 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from reference_agents import (
+    GradientLog,
+    RecordedDraws,
+    batch_of,
+    check_infos,
+    check_parameters,
+    load_networks,
+)
+from reference_networks import widths
 
 from serl_rt.learner import import_flax_pixels  # noqa: F401 - the encoders' names
+from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
 from serl_rt.learner.import_flax import load_flax
+from serl_rt.learner.networks.contrastive import ContrastiveCritic
+from serl_rt.learner.networks.mlp import MLP
+from serl_rt.learner.networks.states import StateEncoder
 from serl_rt.learner.vision.augment import shift_crop
+from serl_rt.learner.vision.build import EncoderConfig
 from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.pooling import Head, Pooling
 from serl_rt.learner.vision.resnet import ResNetTrunk
@@ -111,8 +125,51 @@ def check_random_crop(arrays: Arrays) -> None:
     np.testing.assert_array_equal(shift_crop(images, offsets, 4).numpy(), arrays["out"])
 
 
+def check_contrastive_critic(arrays: Arrays) -> None:
+    observations, goals = torch.from_numpy(arrays["in0"]).chunk(2, dim=1)
+    actions = torch.from_numpy(arrays["in1"])
+    dim = observations.shape[1]
+    hidden = widths(arrays, "params/sa_net")
+    critic = ContrastiveCritic(
+        StateEncoder(dim),
+        StateEncoder(dim),
+        MLP(dim + actions.shape[1], hidden, activate_final=True, ensemble_size=2),
+        MLP(dim, hidden, activate_final=True, ensemble_size=2),
+        repr_dim=arrays["params/Dense_0/kernel"].shape[1],
+    )
+    load_flax(critic, arrays, "params")
+    assert_close(critic(observations, goals, actions), arrays["out0"], 1e-5)
+
+
+def check_drq_small_update(arrays: Arrays) -> None:
+    batch = batch_of(arrays)
+    hidden = {"hidden_dims": widths(arrays, "params/modules_actor/network")}
+    agent = DrQAgent.create_drq(
+        batch.observations,
+        batch.actions,
+        encoder=EncoderConfig("small", ("front",)),
+        pixels=PixelConfig(shift_padding=0),
+        critic_network_kwargs=hidden,
+        policy_network_kwargs=hidden,
+        critic_ensemble_size=len(arrays["params/modules_critic/network/Dense_0/bias"]),
+        critic_subsample_size=len(arrays["draw02_randint"]),
+        discount=0.97,
+        target_entropy=-batch.actions.shape[-1] / 2,
+        target_networks=("actor", "critic", "temperature"),
+        step_unused_optimizers=True,
+        optimizers_cover_all=True,
+    )
+    load_networks(agent.state, arrays)
+    agent.sac.draws = RecordedDraws(arrays)
+    gradients = GradientLog(agent.state)
+    _, info = agent.update(batch)
+    assert not agent.sac.draws.draws
+    check_infos(info, arrays)
+    check_parameters(agent.state, gradients, arrays)
+
+
 CHECKS: dict[str, Callable[[Arrays], None]] = {
     name.removeprefix("check_"): value
     for name, value in list(globals().items())
-    if name.startswith("check_")
+    if name.startswith("check_") and value.__module__ == __name__
 }

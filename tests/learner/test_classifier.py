@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from scenes import squares
 from torch import Tensor
 
 from serl_rt.learner.networks.classifier import BinaryClassifier, NWayClassifier
@@ -28,9 +26,6 @@ from serl_rt.learner.vision.encoders import frozen_head, small_encoder
 from serl_rt.learner.vision.encoding import EncodingWrapper
 from serl_rt.learner.vision.resnet import ResNetTrunk
 from serl_rt.learner.vision.trunk import FrozenTrunk
-
-sys.path.insert(0, str(Path(__file__).parent))
-from scenes import squares
 
 FAST = ClassifierTraining(
     steps=120, batch_size=64, learning_rate=1e-3, cached_crops=3, shift_padding=2, evaluate_every=20

@@ -1,0 +1,232 @@
+"""DrQ: soft actor-critic from images that are shifted at random (Kostrikov et al. 2021).
+
+Actor and critics share one image encoder, which only the critics' loss trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from serl_rt.learner.agents.sac import (
+    NETWORK_DEFAULTS,
+    NETWORKS,
+    POLICY_DEFAULTS,
+    Info,
+    SACAgent,
+    SACConfig,
+    mean_info,
+    seeded_initialization,
+)
+from serl_rt.learner.data.batch import Batch, slice_batch
+from serl_rt.learner.networks.critic import Critic
+from serl_rt.learner.networks.mlp import MLP
+from serl_rt.learner.networks.policy import Policy
+from serl_rt.learner.networks.states import Observations
+from serl_rt.learner.optim import OptimizerConfig
+from serl_rt.learner.train_state import TrainState
+from serl_rt.learner.vision.augment import random_shift
+from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
+from serl_rt.learner.vision.encoding import EncodingWrapper
+
+SERL_DRQ: Mapping[str, Any] = {
+    "discount": 0.96,
+    "critic_ensemble_size": 10,
+    "critic_subsample_size": 2,
+}
+"""SERL's launcher."""
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    """What an agent does with a batch's images before its losses see them."""
+
+    shift_padding: int = 4
+    """Largest random shift [pixels]; 0 leaves the images as they are."""
+    share_encodings: bool = False
+    """Encode each image once per update, for all losses and targets: two passes through the
+    encoder instead of six. Targets then use the online encoder (as DrQ-v2 does) and the head's
+    dropout is off. SERL has a target encoder."""
+    reward_bias: float = 0.0
+    """Added to the rewards, e.g. -0.1 as a cost of time."""
+
+
+def augment_batch(batch: Batch, keys: Iterable[str], padding: int, generator: Generator) -> Batch:
+    """Shift the images of both observations, each by its own draw. Cached features stay."""
+
+    def shift(observations: Observations) -> Observations:
+        assert not isinstance(observations, Tensor)
+        shifted = dict(observations)
+        for key in keys:
+            if padding and not shifted[key].is_floating_point():
+                shifted[key] = random_shift(shifted[key], generator, padding=padding)
+        return shifted
+
+    return batch._replace(
+        observations=shift(batch.observations), next_observations=shift(batch.next_observations)
+    )
+
+
+def prepare_batch(
+    batch: Batch, encoder: EncodingWrapper, config: PixelConfig, generator: Generator
+) -> Batch:
+    """Shift the images, pass them through frozen trunks (once for all losses), bias the rewards."""
+    batch = augment_batch(batch, encoder.image_keys, config.shift_padding, generator)
+    assert not isinstance(batch.observations, Tensor)
+    assert not isinstance(batch.next_observations, Tensor)
+    return batch._replace(
+        observations=encoder.trunk_features(batch.observations),
+        next_observations=encoder.trunk_features(batch.next_observations),
+        rewards=batch.rewards + config.reward_bias,
+    )
+
+
+def encode_batch(batch: Batch, encoder: EncodingWrapper, *, train: bool) -> Batch:
+    """Replace all images by their vectors; with `train` a loss can train the encoder by them."""
+    assert not isinstance(batch.observations, Tensor)
+    assert not isinstance(batch.next_observations, Tensor)
+    with torch.set_grad_enabled(train):
+        observations = encoder.image_vectors(batch.observations)
+    with torch.no_grad():
+        next_observations = encoder.image_vectors(batch.next_observations)
+    return batch._replace(observations=observations, next_observations=next_observations)
+
+
+@dataclass
+class DrQAgent:
+    """A SAC agent and the encoder between its batches and its losses.
+
+    Batches carry uint8 images, or in their place features of a frozen trunk (see `vision.cache`),
+    which skip the trunk.
+    """
+
+    sac: SACAgent
+    encoder: EncodingWrapper
+    pixels: PixelConfig
+
+    @property
+    def state(self) -> TrainState:
+        """Networks, targets, optimizers, generator."""
+        return self.sac.state
+
+    @property
+    def actor(self) -> Policy:
+        """The policy."""
+        return self.sac.actor
+
+    def update(
+        self, batch: Batch, networks_to_update: Iterable[str] = NETWORKS
+    ) -> tuple[DrQAgent, Info]:
+        """Update the named networks once, all losses at the parameters before the update."""
+        return self._update(self._prepare(batch), networks_to_update)
+
+    def update_critics(self, batch: Batch) -> tuple[DrQAgent, Info]:
+        """Update only the critics and, by their loss, the encoder."""
+        return self.update(batch, ("critic",))
+
+    def update_high_utd(self, batch: Batch, *, utd_ratio: int) -> tuple[DrQAgent, Info]:
+        """Update the critics on `utd_ratio` parts of the batch, then actor and temperature once.
+
+        The actor sees the whole batch, in the same shifts. Raises ValueError when the batch does
+        not divide.
+        """
+        if utd_ratio < 1 or batch.size % utd_ratio:
+            raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
+        batch = self._prepare(batch)
+        part = batch.size // utd_ratio
+        infos: list[Info] = []
+        for start in range(0, batch.size, part):
+            _, info = self._update(slice_batch(batch, start, start + part), ("critic",))
+            infos.append(info)
+        _, info = self._update(batch, ("actor", "temperature"))
+        return self, mean_info(infos) | info
+
+    def sample_actions(
+        self,
+        observations: Observations,
+        *,
+        argmax: bool = False,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Return actions (batch, action_dim): the policy's mode, or a sample from `generator`."""
+        return self.sac.sample_actions(observations, argmax=argmax, generator=generator)
+
+    def _prepare(self, batch: Batch) -> Batch:
+        return prepare_batch(batch, self.encoder, self.pixels, self.state.generator)
+
+    def _update(self, batch: Batch, networks: Iterable[str]) -> tuple[DrQAgent, Info]:
+        names = tuple(networks)
+        if self.pixels.share_encodings:
+            batch = encode_batch(batch, self.encoder, train="critic" in names)
+        _, info = self.sac.update(batch, names)
+        return self, info
+
+    @classmethod
+    def create_drq(
+        cls,
+        observations: Mapping[str, Tensor],
+        actions: Tensor,
+        *,
+        encoder: EncoderConfig,
+        pixels: PixelConfig = PixelConfig(),
+        critic_network_kwargs: Mapping[str, Any] | None = None,
+        policy_network_kwargs: Mapping[str, Any] | None = None,
+        policy_kwargs: Mapping[str, Any] | None = None,
+        optimizers: Mapping[str, OptimizerConfig] | None = None,
+        temperature_init: float = 1e-2,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        target_networks: tuple[str, ...] = ("critic",),
+        **settings: Any,
+    ) -> DrQAgent:
+        """Build an agent for observations shaped like the examples (batch, ...).
+
+        `settings` are SACConfig's, over SERL's for images (`SERL_DRQ`). Without augmentation
+        (`PixelConfig(shift_padding=0)`) this is SERL's `SACAgent.create_pixels`.
+        """
+        config = SACConfig(**{**SERL_DRQ, **settings})
+        action_dim = actions.shape[-1]
+        with seeded_initialization(seed):
+            wrapper = make_encoding_wrapper(encoder, observations)
+            actor = pixel_policy(wrapper, action_dim, policy_network_kwargs, policy_kwargs)
+            critic = pixel_critic(wrapper, action_dim, config, critic_network_kwargs)
+        sac = SACAgent.create(
+            actor,
+            critic,
+            config,
+            temperature_init=temperature_init,
+            optimizers=optimizers,
+            seed=seed,
+            device=device,
+            target_networks=target_networks,
+        )
+        return cls(sac, wrapper, pixels)
+
+
+def pixel_policy(
+    encoder: EncodingWrapper,
+    action_dim: int,
+    network_kwargs: Mapping[str, Any] | None = None,
+    policy_kwargs: Mapping[str, Any] | None = None,
+) -> Policy:
+    """Return a policy on encoded images."""
+    network = MLP(encoder.output_dim, **{**NETWORK_DEFAULTS, **(network_kwargs or {})})
+    return Policy(encoder, network, action_dim, **{**POLICY_DEFAULTS, **(policy_kwargs or {})})
+
+
+def pixel_critic(
+    encoder: EncodingWrapper,
+    action_dim: int,
+    config: SACConfig,
+    network_kwargs: Mapping[str, Any] | None = None,
+) -> Critic:
+    """Return an ensemble of critics on encoded images; as SERL's they share their last layer."""
+    size = config.critic_ensemble_size
+    inputs = encoder.output_dim + action_dim
+    kwargs = {**NETWORK_DEFAULTS, **(network_kwargs or {})}
+    network = MLP(inputs, **kwargs, ensemble_size=size)
+    return Critic(encoder, network, ensemble_size=size, shared_head=True)

@@ -1,0 +1,274 @@
+"""DrQ: what it augments, what each loss trains, cached features, and that it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from scenes import squares
+from torch import Tensor
+
+from serl_rt.learner.agents.drq import DrQAgent, PixelConfig, augment_batch, prepare_batch
+from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
+from serl_rt.learner.vision.cache import cache_crops, draw_crop
+
+KEYS = ("front", "wrist")
+SMALL: Mapping[str, Any] = {"hidden_dims": (16, 16)}
+ENCODERS = {
+    "convfast": EncoderConfig("convfast", KEYS, stack=None),
+    "resnet-random": EncoderConfig("resnet-random", KEYS, stack=None),
+}
+
+
+def make_batch(count: int = 8, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def observations() -> dict[str, Tensor]:
+        shape = (count, 24, 24, 3)
+        images = {k: torch.randint(0, 256, shape, generator=generator).byte() for k in KEYS}
+        return {**images, "state": torch.randn(count, 5, generator=generator)}
+
+    actions = torch.rand(count, 3, generator=generator) * 2 - 1
+    rewards = torch.randn(count, generator=generator)
+    return Batch(observations(), actions, observations(), rewards, torch.ones(count))
+
+
+def make_agent(
+    encoder: str = "convfast", pixels: PixelConfig = PixelConfig(), **settings: Any
+) -> DrQAgent:
+    batch = make_batch(1)
+    return DrQAgent.create_drq(
+        batch.observations,  # type: ignore[arg-type]
+        batch.actions,
+        encoder=ENCODERS[encoder],
+        pixels=pixels,
+        critic_network_kwargs=SMALL,
+        policy_network_kwargs=SMALL,
+        critic_ensemble_size=3,
+        **settings,
+    )
+
+
+def parameters(agent: DrQAgent) -> dict[str, Tensor]:
+    return {n: p.detach().clone() for n, p in agent.state.networks.named_parameters()}
+
+
+def changed(agent: DrQAgent, before: Mapping[str, Tensor]) -> set[str]:
+    """Top parts whose parameters moved: encoder/front, encoder/proprio, actor, critic, ..."""
+    parts = set()
+    for name, value in agent.state.networks.named_parameters():
+        if not torch.equal(value, before[name]):
+            path = name.split(".")
+            inside = path[1] == "encoder"
+            parts.add(
+                f"encoder/{'images' if 'encoders' in path else 'proprio'}" if inside else path[0]
+            )
+    return parts
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("share", [False, True])
+def test_each_loss_trains_what_it_should(encoder: str, share: bool) -> None:
+    agent = make_agent(encoder, PixelConfig(share_encodings=share))
+    trunks = [p for p in agent.encoder.parameters() if not p.requires_grad]
+    frozen = [p.clone() for p in trunks]
+    for network, expected in {
+        "critic": {"critic", "encoder/images", "encoder/proprio"},
+        "actor": {"actor", "encoder/proprio"},
+        "temperature": {"temperature"},
+    }.items():
+        before = parameters(agent)
+        agent.update(make_batch(), (network,))
+        assert changed(agent, before) == expected
+    assert all(torch.equal(p, f) for p, f in zip(trunks, frozen, strict=True))
+    assert bool(trunks) == (encoder == "resnet-random")
+
+
+def test_actor_loss_reaches_the_encoder_by_the_policy_only() -> None:
+    """The critic inside the actor's loss must not train the state projection it shares."""
+    agent, batch = make_agent(pixels=PixelConfig(shift_padding=0)), make_batch()
+    proprio = list(agent.encoder.proprio.parameters())  # type: ignore[union-attr]
+    with torch.no_grad():
+        for layer in (agent.actor.mean, agent.actor.std):
+            layer.weight.zero_()  # the policy no longer depends on the observation
+    loss, _ = agent.sac.actor_loss(batch)
+    gradients = torch.autograd.grad(loss, proprio, allow_unused=True, materialize_grads=True)
+    assert all(not gradient.any() for gradient in gradients)
+
+
+def test_targets_follow_and_share_the_frozen_trunk() -> None:
+    agent = make_agent("resnet-random")
+    target = agent.state.targets["critic"]
+    before = [p.clone() for p in target.parameters()]
+    agent.update_critics(make_batch())
+    online = agent.sac.critic
+    for t, old, p in zip(target.parameters(), before, online.parameters(), strict=True):
+        assert torch.allclose(t, old + 0.005 * (p - old), atol=1e-7)
+    trunk = agent.encoder.encoders["front"].trunk
+    assert target.encoder.encoders["front"].trunk is trunk
+    assert agent.encoder.encoders["wrist"].trunk is trunk
+
+
+def test_high_utd_is_that_many_critic_updates_and_one_of_the_rest() -> None:
+    plain = PixelConfig(shift_padding=0)
+    one, other = make_agent(pixels=plain), make_agent(pixels=plain)
+    batch = make_batch(12)
+    _, info = one.update_high_utd(batch, utd_ratio=3)
+    from serl_rt.learner.data.batch import slice_batch
+
+    losses = []
+    for start in (0, 4, 8):
+        _, part = other.update_critics(slice_batch(batch, start, start + 4))
+        losses.append(float(part["critic_loss"]))
+    other.update(batch, ("actor", "temperature"))
+    assert float(info["critic_loss"]) == pytest.approx(sum(losses) / 3)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(parameters(one).values(), parameters(other).values(), strict=True)
+    )
+    with pytest.raises(ValueError, match="utd_ratio = 5 does not divide the batch of 12"):
+        one.update_high_utd(batch, utd_ratio=5)
+
+
+def test_shared_encodings_agree_with_separate_ones_where_the_target_is_fresh() -> None:
+    """At the first update the target encoder equals the online one: nothing may differ."""
+    agents = [make_agent(pixels=PixelConfig(share_encodings=share)) for share in (False, True)]
+    infos = [agent.update(make_batch())[1] for agent in agents]
+    for name, value in infos[0].items():
+        assert float(value) == pytest.approx(float(infos[1][name]), rel=1e-4, abs=1e-6)
+    for a, b in zip(*(parameters(agent).values() for agent in agents), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
+
+
+def test_augmentation_draws_differ_between_cameras_and_times_but_follow_the_seed() -> None:
+    same = torch.randint(0, 256, (40, 16, 16, 3)).byte()
+    observations = {"front": same, "wrist": same}
+    vector = torch.zeros(40)
+    batch = Batch(observations, torch.zeros(40, 2), dict(observations), vector, vector)
+
+    def run(seed: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        out = augment_batch(batch, KEYS, 2, generator)
+        return [*out.observations.values(), *out.next_observations.values()]  # type: ignore[union-attr]
+
+    images = run(0)
+    assert all(torch.equal(a, b) for a, b in zip(images, run(0), strict=True))
+    assert all(not torch.equal(a, b) for i, a in enumerate(images) for b in images[:i])
+    assert not torch.equal(images[0], run(1)[0])
+
+
+def test_reward_bias_moves_the_target() -> None:
+    agents = [make_agent(pixels=PixelConfig(reward_bias=bias)) for bias in (0.0, -0.5)]
+    plain, biased = (float(a.update_critics(make_batch())[1]["target_qs"]) for a in agents)
+    assert biased == pytest.approx(plain - 0.5, abs=1e-5)
+
+
+def test_cached_crops_are_the_features_of_shifted_images() -> None:
+    batch = make_batch(4)
+    encoder = make_encoding_wrapper(ENCODERS["resnet-random"], batch.observations)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    cached = cache_crops(encoder, batch.observations, generator, crops=3, dtype=torch.float32)  # type: ignore[arg-type]
+    assert cached["front"].shape == (4, 3, 1, 1, 512)
+    generator.manual_seed(0)
+    repeated = {k: v.repeat_interleave(3, dim=0) for k, v in batch.observations.items()}  # type: ignore[union-attr]
+    twelve = Batch(repeated, torch.zeros(12, 3), repeated, torch.zeros(12), torch.ones(12))
+    direct = prepare_batch(twelve, encoder, PixelConfig(), generator).observations["front"]  # type: ignore[call-overload]
+    assert torch.allclose(cached["front"].flatten(0, 1), direct, atol=1e-4)
+    drawn = draw_crop(cached["front"], generator)
+    assert all(
+        any(torch.equal(d, crop) for crop in frame)
+        for d, frame in zip(drawn, cached["front"], strict=True)
+    )
+
+
+def test_update_from_cached_features_equals_the_update_from_their_images() -> None:
+    plain = PixelConfig(shift_padding=0)
+    batch = make_batch()
+    direct, cached = make_agent("resnet-random", plain), make_agent("resnet-random", plain)
+    features = prepare_batch(batch, cached.encoder, plain, torch.Generator())
+    torch.manual_seed(0)
+    direct.update(batch)
+    torch.manual_seed(0)
+    cached.update(features)
+    for a, b in zip(parameters(direct).values(), parameters(cached).values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_acting_is_deterministic_unless_asked() -> None:
+    agent, batch = make_agent("resnet-random"), make_batch()
+    one = agent.sample_actions(batch.observations, argmax=True)
+    assert torch.equal(one, agent.sample_actions(batch.observations, argmax=True))
+    noisy = [
+        agent.sample_actions(batch.observations, generator=torch.Generator().manual_seed(seed))
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(noisy[0], noisy[2])
+
+
+def test_state_comes_back_bit_exact() -> None:
+    agent, other = make_agent(), make_agent(seed=1)
+    agent.update(make_batch())
+    other.state.load_arrays(agent.state.arrays())
+    for each in (agent, other):
+        each.update(make_batch(seed=1))
+    for a, b in zip(parameters(agent).values(), parameters(other).values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_learns_where_the_square_is() -> None:
+    """A one-step task: the reward is 1 - |a - x|, x the square's place, seen only in the image."""
+    torch.manual_seed(0)
+    labels = torch.arange(256) % 4
+    images = {"front": squares(labels)}
+    agent = DrQAgent.create_drq(
+        {"front": images["front"][:1]},
+        torch.zeros(1, 1),
+        encoder=EncoderConfig("convfast", ("front",), proprio_keys=(), stack=None),
+        pixels=PixelConfig(shift_padding=1, share_encodings=True),
+        critic_network_kwargs=SMALL,
+        policy_network_kwargs=SMALL,
+        critic_ensemble_size=2,
+        critic_subsample_size=None,
+        optimizers={n: _fast() for n in ("actor", "critic", "temperature")},
+    )
+    places = labels / 1.5 - 1.0
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        rows = torch.randint(256, (64,), generator=generator)
+        actions = torch.rand(64, 1, generator=generator) * 2 - 1
+        rewards = 1.0 - (actions[:, 0] - places[rows]).abs()
+        seen = {"front": images["front"][rows]}
+        agent.update(Batch(seen, actions, seen, rewards, torch.zeros(64)))
+    fresh = squares(labels, seed=5)
+    actions = agent.sample_actions({"front": fresh}, argmax=True)[:, 0]
+    assert (actions - places).abs().mean() < 0.25
+
+
+def _fast() -> Any:
+    from serl_rt.learner.optim import OptimizerConfig
+
+    return OptimizerConfig(3e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (lambda: EncoderConfig("vgg"), "encoder_type 'vgg': choose small, convfast, resnet"),
+        (lambda: EncoderConfig(trunk_precision="int8"), "trunk_precision 'int8': choose float32"),
+        (lambda: EncoderConfig(image_keys=()), "image_keys is empty"),
+        (lambda: build(EncoderConfig("small", ("top",), stack=None)), "no 'top' among the obs"),
+        (lambda: build(EncoderConfig("small", KEYS)), "expected torch.uint8 of shape .batch, 1, h"),
+        (lambda: build(EncoderConfig(image_keys=KEYS, stack=None)), "needs weights: the path of"),
+    ],
+)
+def test_bad_settings_are_named(config: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config()
+
+
+def build(config: EncoderConfig) -> None:
+    make_encoding_wrapper(config, make_batch(1).observations)  # type: ignore[arg-type]
