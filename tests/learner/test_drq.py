@@ -11,11 +11,13 @@ from scenes import squares
 from torch import Tensor
 
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig, augment_batch, prepare_batch
-from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.data.batch import Batch, slice_batch
+from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
 from serl_rt.learner.vision.cache import cache_crops, draw_crop
 
 KEYS = ("front", "wrist")
+SHIFTED = PixelConfig()
 SMALL: Mapping[str, Any] = {"hidden_dims": (16, 16)}
 ENCODERS = {
     "convfast": EncoderConfig("convfast", KEYS, stack=None),
@@ -37,7 +39,7 @@ def make_batch(count: int = 8, seed: int = 0) -> Batch:
 
 
 def make_agent(
-    encoder: str = "convfast", pixels: PixelConfig = PixelConfig(), **settings: Any
+    encoder: str = "convfast", pixels: PixelConfig = SHIFTED, **settings: Any
 ) -> DrQAgent:
     batch = make_batch(1)
     return DrQAgent.create_drq(
@@ -61,11 +63,9 @@ def changed(agent: DrQAgent, before: Mapping[str, Tensor]) -> set[str]:
     parts = set()
     for name, value in agent.state.networks.named_parameters():
         if not torch.equal(value, before[name]):
-            path = name.split(".")
-            inside = path[1] == "encoder"
-            parts.add(
-                f"encoder/{'images' if 'encoders' in path else 'proprio'}" if inside else path[0]
-            )
+            network, module, *rest = name.split(".")
+            inside = "images" if "encoders" in rest else "proprio"
+            parts.add(f"encoder/{inside}" if module == "encoder" else network)
     return parts
 
 
@@ -117,8 +117,6 @@ def test_high_utd_is_that_many_critic_updates_and_one_of_the_rest() -> None:
     one, other = make_agent(pixels=plain), make_agent(pixels=plain)
     batch = make_batch(12)
     _, info = one.update_high_utd(batch, utd_ratio=3)
-    from serl_rt.learner.data.batch import slice_batch
-
     losses = []
     for start in (0, 4, 8):
         _, part = other.update_critics(slice_batch(batch, start, start + 4))
@@ -177,11 +175,8 @@ def test_cached_crops_are_the_features_of_shifted_images() -> None:
     twelve = Batch(repeated, torch.zeros(12, 3), repeated, torch.zeros(12), torch.ones(12))
     direct = prepare_batch(twelve, encoder, PixelConfig(), generator).observations["front"]  # type: ignore[call-overload]
     assert torch.allclose(cached["front"].flatten(0, 1), direct, atol=1e-4)
-    drawn = draw_crop(cached["front"], generator)
-    assert all(
-        any(torch.equal(d, crop) for crop in frame)
-        for d, frame in zip(drawn, cached["front"], strict=True)
-    )
+    for drawn, crops in zip(draw_crop(cached["front"], generator), cached["front"], strict=True):
+        assert any(torch.equal(drawn, crop) for crop in crops)
 
 
 def test_update_from_cached_features_equals_the_update_from_their_images() -> None:
@@ -233,7 +228,7 @@ def test_learns_where_the_square_is() -> None:
         policy_network_kwargs=SMALL,
         critic_ensemble_size=2,
         critic_subsample_size=None,
-        optimizers={n: _fast() for n in ("actor", "critic", "temperature")},
+        optimizers={n: OptimizerConfig(3e-3) for n in ("actor", "critic", "temperature")},
     )
     places = labels / 1.5 - 1.0
     generator = torch.Generator().manual_seed(0)
@@ -246,12 +241,6 @@ def test_learns_where_the_square_is() -> None:
     fresh = squares(labels, seed=5)
     actions = agent.sample_actions({"front": fresh}, argmax=True)[:, 0]
     assert (actions - places).abs().mean() < 0.25
-
-
-def _fast() -> Any:
-    from serl_rt.learner.optim import OptimizerConfig
-
-    return OptimizerConfig(3e-3)
 
 
 @pytest.mark.parametrize(
