@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -128,7 +128,7 @@ def _scalar(module: Scalar) -> dict[str, Child]:
 @flax_children.register
 def _policy(module: Policy) -> dict[str, Child]:
     children: dict[str, Child] = {
-        "encoder": module.encoder,
+        "encoder": cast(nn.Module, module.encoder),
         "network": module.network,
         "Dense_0": module.mean,
     }

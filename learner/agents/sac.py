@@ -111,7 +111,7 @@ class SACAgent:
             members = self.draws.integers(config.critic_ensemble_size, config.critic_subsample_size)
         next_qs = self.target_critic(batch.next_observations, next_actions, members=members)
         discounts = config.discount * batch.masks
-        target = batch.rewards + discounts * next_qs.amin(0)
+        target: Tensor = batch.rewards + discounts * next_qs.amin(0)
         if config.backup_entropy:
             bonus = self.temperature() * log_probs
             target = target - (discounts * bonus if config.discount_entropy_backup else bonus)

@@ -35,7 +35,8 @@ class RecordedDraws:
 
     def integers(self, high: int, *shape: int) -> Tensor:
         values = self._next("randint").reshape(shape).long()
-        assert 0 <= values.min() and values.max() < high
+        assert values.min() >= 0
+        assert values.max() < high
         return values
 
     def _next(self, kind: str) -> Tensor:

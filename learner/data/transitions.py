@@ -1,0 +1,216 @@
+"""From columns as they come off the wire to what networks see: joined, scaled, with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serl_rt.export.contract import Contract
+
+Columns = Mapping[str, NDArray[Any]]
+Arrays = dict[str, NDArray[Any]]
+
+STATE = "state"
+"""Name under which all state fields of the contract are joined."""
+
+
+class Scaling(NamedTuple):
+    """Affine map of joined raw states to about [-1, 1]: (x - center) / half_range, float32."""
+
+    center: NDArray[np.float32]
+    half_range: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, contract: Contract) -> Scaling:
+        """Return the map given by the contract's low and high, (observation_dim,) each."""
+        low = np.concatenate([np.asarray(field.low, np.float64) for field in contract.observation])
+        high = np.concatenate(
+            [np.asarray(field.high, np.float64) for field in contract.observation]
+        )
+        half_range = (high - low) / 2
+        return cls(((high + low) / 2).astype(np.float32), half_range.astype(np.float32))
+
+
+class Transitions(NamedTuple):
+    """A column batch of transitions, ready for a replay buffer."""
+
+    observations: Arrays
+    """{"state": (n, observation_dim) scaled, image name: (n, height, width, 3) uint8}."""
+    actions: NDArray[np.float32]
+    next_observations: Arrays
+    rewards: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    grasp_penalty: NDArray[np.float32]
+
+    @property
+    def size(self) -> int:
+        """Number of transitions."""
+        return len(self.rewards)
+
+    def select(self, rows: NDArray[Any]) -> Transitions:
+        """Return the chosen rows (indices or a boolean mask)."""
+
+        def pick(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: item[rows] for key, item in value.items()}
+            return value[rows]
+
+        return Transitions(*(pick(value) for value in self))
+
+
+def bootstrap_masks(
+    terminated: NDArray[Any], truncated: NDArray[Any], fold_truncation: bool = False
+) -> NDArray[np.float32]:
+    """Return 0 where nothing follows, 1 where the value of the next observation counts.
+
+    This is the only place where masks are made. A time limit does not end a task, so truncation
+    bootstraps; `fold_truncation` treats it as an end, as SERL does on real robots.
+    """
+    ended = np.asarray(terminated, dtype=bool)
+    if fold_truncation:
+        ended = ended | np.asarray(truncated, dtype=bool)
+    return 1.0 - ended.astype(np.float32)
+
+
+class TransitionDecoder:
+    """Turns wire columns of one contract into `Transitions`."""
+
+    def __init__(self, contract: Contract, *, fold_truncation: bool = False) -> None:
+        self.contract = contract
+        self.scaling = Scaling.of(contract)
+        self.fold_truncation = fold_truncation
+
+    def __call__(self, columns: Columns) -> Transitions:
+        """Decode columns named as on the wire, of equal length.
+
+        Raises ValueError that names a missing column, a wrong shape or a value that is not finite.
+        """
+        size = len(self._column(columns, "reward", ()))
+        action = self._column(columns, "action", (self.contract.action_dim,), size)
+        penalty = columns.get("grasp_penalty")
+        return Transitions(
+            observations=self._observations(columns, "observation", size),
+            actions=action,
+            next_observations=self._observations(columns, "next_observation", size),
+            rewards=self._column(columns, "reward", (), size),
+            masks=bootstrap_masks(
+                _required(columns, "terminated"),
+                _required(columns, "truncated"),
+                self.fold_truncation,
+            ),
+            grasp_penalty=np.zeros(size, np.float32)
+            if penalty is None
+            else np.asarray(penalty, np.float32),
+        )
+
+    def _observations(self, columns: Columns, prefix: str, size: int) -> Arrays:
+        parts = [
+            self._column(columns, f"{prefix}/{field.name}", field.shape, size).reshape(size, -1)
+            for field in self.contract.observation
+        ]
+        state = np.concatenate(parts, axis=1)
+        state -= self.scaling.center
+        state /= self.scaling.half_range
+        result = {STATE: state}
+        for image in self.contract.images:
+            name = f"{prefix}/{image.name}"
+            value = _required(columns, name)
+            expected = (size, image.height, image.width, 3)
+            if value.shape != expected or value.dtype != np.uint8:
+                raise ValueError(
+                    f"column {name}: {value.dtype} {value.shape}, expected uint8 {expected}"
+                )
+            result[image.name] = value
+        return result
+
+    def _column(
+        self, columns: Columns, name: str, shape: tuple[int, ...], size: int | None = None
+    ) -> NDArray[np.float32]:
+        value = np.asarray(_required(columns, name), np.float32)
+        rows = value.shape[0] if value.ndim and size is None else size
+        if value.shape != (rows, *shape):
+            raise ValueError(f"column {name}: shape {value.shape}, expected {(rows, *shape)}")
+        if not np.isfinite(value).all():
+            row = int(np.argwhere(~np.isfinite(value))[0][0])
+            raise ValueError(f"column {name}: not finite in row {row}")
+        return value
+
+
+def _required(columns: Columns, name: str) -> NDArray[Any]:
+    try:
+        return columns[name]
+    except KeyError:
+        raise ValueError(f"column {name} is missing; there are {', '.join(columns)}") from None
+
+
+class Episode(NamedTuple):
+    """What is reported of a finished episode."""
+
+    episode: int
+    length: int
+    """Policy steps."""
+    total_reward: float
+    success: bool
+    """Whether the task succeeded at any step."""
+    evaluation: bool
+    """Acted without exploration noise."""
+    intervention: float
+    """Share of steps in which a person acted."""
+    policy_version: int
+    """Policy of the last step."""
+
+
+class EpisodeCounter:
+    """Adds up transitions, in the order in which they happened, to finished episodes."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._total_reward = 0.0
+        self._success = False
+        self._interventions = 0
+
+    def add(self, columns: Columns) -> Iterator[Episode]:
+        """Take column batches one after the other; yield each episode that ends in one."""
+        columns = {name: np.asarray(columns[name]) for name in _EPISODE_COLUMNS}
+        ends = columns["terminated"].astype(bool) | columns["truncated"].astype(bool)
+        start = 0
+        for end in np.flatnonzero(ends):
+            stop = int(end) + 1
+            self._accumulate(columns, start, stop)
+            yield self._finish(columns, int(end))
+            start = stop
+        self._accumulate(columns, start, len(ends))
+
+    def _accumulate(self, columns: Columns, start: int, stop: int) -> None:
+        self._length += stop - start
+        self._total_reward += float(columns["reward"][start:stop].sum())
+        self._success |= bool(columns["success"][start:stop].any())
+        self._interventions += int(columns["intervention"][start:stop].astype(bool).sum())
+
+    def _finish(self, columns: Columns, end: int) -> Episode:
+        episode = Episode(
+            episode=int(columns["episode"][end]),
+            length=self._length,
+            total_reward=self._total_reward,
+            success=self._success,
+            evaluation=bool(columns["evaluation"][end]),
+            intervention=self._interventions / self._length,
+            policy_version=int(columns["policy_version"][end]),
+        )
+        self.__init__()  # type: ignore[misc]
+        return episode
+
+
+_EPISODE_COLUMNS = (
+    "reward",
+    "terminated",
+    "truncated",
+    "success",
+    "intervention",
+    "evaluation",
+    "episode",
+    "policy_version",
+)

@@ -1,0 +1,109 @@
+"""Where metrics go: a JSON-lines file for plots, TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+Scalars = Mapping[str, float]
+
+
+class MetricSink(Protocol):
+    """Takes named numbers of a point in training."""
+
+    def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
+        """Record `scalars` of one kind (`update`, `episode`, `evaluation`, `system`)."""
+
+    def close(self) -> None:
+        """Finish writing."""
+
+
+class JsonLinesSink:
+    """One JSON object a line: {"kind": ..., "env_steps": ..., name: value, ...}; appends."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("a", buffering=1)
+
+    def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
+        """Append one line."""
+        row = {"kind": kind, "env_steps": env_steps} | {k: _number(v) for k, v in scalars.items()}
+        self._stream.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class TensorBoardSink:
+    """Scalars as `kind/name` over environment steps."""
+
+    def __init__(self, folder: Path) -> None:
+        # Imported here: it takes a second, and only this sink needs it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), flush_secs=10)
+
+    def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
+        """Add one point to every curve."""
+        for name, value in scalars.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, env_steps)
+
+    def close(self) -> None:
+        """Flush the event file."""
+        self._writer.close()
+
+
+class WandbSink:
+    """The same for Weights & Biases (needs the package `wandb` and an account)."""
+
+    def __init__(self, project: str, name: str, config: Mapping[str, Any], folder: Path) -> None:
+        try:
+            import wandb  # type: ignore[import-not-found,unused-ignore]
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "--wandb needs the package 'wandb': pip install wandb", name="wandb"
+            ) from error
+        self._run = wandb.init(project=project, name=name, config=dict(config), dir=str(folder))
+
+    def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
+        """Log one point, with the environment steps as x."""
+        row = {f"{kind}/{name}": value for name, value in scalars.items()}
+        self._run.log(row | {"env_steps": env_steps})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+class MetricSinks:
+    """Several sinks as one."""
+
+    def __init__(self, sinks: Sequence[MetricSink]) -> None:
+        self.sinks = tuple(sinks)
+
+    def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
+        """Write to all."""
+        for sink in self.sinks:
+            sink.write(kind, env_steps, scalars)
+
+    def close(self) -> None:
+        """Close all."""
+        for sink in self.sinks:
+            sink.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON-lines file back; an unfinished last line (after a crash) is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _number(value: float) -> float | int:
+    return value if isinstance(value, int) else round(float(value), 6)

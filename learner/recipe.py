@@ -1,0 +1,177 @@
+"""Recipes: everything about learning that a TOML file sets, with defaults, units and ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_toml, setting
+from serl_rt.learner.networks.mlp import ACTIVATIONS
+
+FOLDER = Path(__file__).parent / "recipes"
+
+_ACTIVATIONS = tuple(ACTIVATIONS)
+
+
+@dataclass(frozen=True)
+class AgentRecipe:
+    """The algorithm."""
+
+    kind: str = setting("sac", choices=("sac",))
+    discount: float = setting(0.97, low=0.0, high=0.9999)
+    soft_target_update_rate: float = setting(0.005, low=1e-6, high=1.0)
+    critic_ensemble_size: int = setting(2, low=1, high=100)
+    critic_subsample_size: int | None = setting(None, low=1, high=100, doc="absent: all members")
+    temperature_init: float = setting(0.1, low=1e-6, high=100.0)
+    target_entropy: float | None = setting(None, doc="absent: -action_dim / 2")
+    backup_entropy: bool = setting(False)
+    discount_entropy_backup: bool = setting(True, doc="as in the papers; false is SERL's")
+    bc_weight: float = setting(0.0, low=0.0, high=1e4, doc="imitation term in the actor's loss")
+    step_unused_optimizers: bool = setting(False, doc="true is SERL's behaviour")
+    optimizers_cover_all: bool = setting(False, doc="true is SERL's behaviour")
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """One multi-layer perceptron."""
+
+    hidden_dims: tuple[int, ...] = setting((256, 256), low=1, high=8192)
+    activations: str = setting("tanh", choices=_ACTIVATIONS)
+    use_layer_norm: bool = setting(True)
+    dropout_rate: float | None = setting(None, low=0.0, high=0.99)
+
+
+@dataclass(frozen=True)
+class PolicyRecipe(NetworkRecipe):
+    """The actor's perceptron and its action distribution."""
+
+    std_parameterization: str = setting("exp", choices=("exp", "softplus", "uniform", "fixed"))
+    std_min: float = setting(1e-5, low=1e-8, high=10.0)
+    std_max: float = setting(5.0, low=1e-8, high=100.0)
+    fixed_std: float | None = setting(None, low=1e-6, high=10.0, doc='for "fixed" only')
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """Adam of one network."""
+
+    learning_rate: float = setting(3e-4, low=0.0, high=1.0)
+    warmup_steps: int = setting(0, low=0)
+    cosine_decay_steps: int | None = setting(None, low=1)
+    weight_decay: float | None = setting(None, low=0.0, high=1.0)
+    clip_grad_norm: float | None = setting(None, low=1e-9)
+
+
+@dataclass(frozen=True)
+class ReplayRecipe:
+    """What is remembered and how batches are mixed."""
+
+    capacity: int = setting(200_000, low=1, unit="transitions")
+    demonstration_fraction: float = setting(0.5, low=0.0, high=1.0)
+    fold_truncation_into_terminal: bool = setting(False, doc="true is SERL's on real robots")
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How much is learned from how much experience."""
+
+    batch_size: int = setting(256, low=1, high=1_000_000, unit="transitions")
+    start_training: int = setting(200, low=1, unit="transitions", doc="received before updates")
+    utd_ratio: float = setting(1.0, low=0.001, high=1000.0, doc="critic updates per transition")
+    critic_actor_ratio: int = setting(1, low=1, high=1000, doc="critic updates per actor update")
+    credit_slack: int = setting(50, low=1, unit="transitions", doc="lead of a lockstep controller")
+    max_env_steps: int = setting(20_000, low=1, unit="transitions")
+    publish_period: int = setting(100, low=1, unit="critic updates")
+    checkpoint_period: int = setting(2_000, low=1, unit="critic updates")
+    keep_checkpoints: int = setting(3, low=1)
+    log_period: int = setting(100, low=1, unit="critic updates")
+    threads: int = setting(1, low=1, high=1024, doc="torch's; 1 leaves the other core alone")
+    compile: str = setting("off", choices=("off", "auto", "on"))
+
+
+@dataclass(frozen=True)
+class SuccessRecipe:
+    """When to stop early: enough of the last evaluation episodes succeeded."""
+
+    episodes: int = setting(0, low=0, high=10_000, doc="0: train to max_env_steps")
+    rate: float = setting(0.95, low=0.0, high=1.0, doc="share that must have succeeded")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe file."""
+
+    name: str = setting()
+    agent: AgentRecipe = setting(AgentRecipe())
+    critic: NetworkRecipe = setting(NetworkRecipe())
+    policy: PolicyRecipe = setting(PolicyRecipe())
+    critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
+    actor_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
+    temperature_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
+    replay: ReplayRecipe = setting(ReplayRecipe())
+    training: TrainingRecipe = setting(TrainingRecipe())
+    success: SuccessRecipe = setting(SuccessRecipe())
+
+    def to_json(self) -> str:
+        """Return every value, defaults included."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe: the name of a bundled one (`rlpd_state`) or the path of a .toml file.
+
+    Raises ConfigError naming the file, the key and the allowed values.
+    """
+    path = find_recipe(name_or_path)
+    source = Source(str(path))
+    recipe = parse_table(Recipe, {"name": path.stem} | read_toml(path), source)
+    check_recipe(recipe, source)
+    return recipe
+
+
+def recipe_from_json(text: str, origin: str) -> Recipe:
+    """Read back what `to_json` wrote; `origin` is named in errors."""
+    table: dict[str, Any] = json.loads(text)
+    return parse_table(Recipe, _without_none(table), Source(origin))
+
+
+def check_recipe(recipe: Recipe, source: Source) -> None:
+    """Refuse settings that contradict each other."""
+    agent, training = recipe.agent, recipe.training
+    subsample = agent.critic_subsample_size
+    if subsample is not None and subsample > agent.critic_ensemble_size:
+        allowed = f"at most critic_ensemble_size = {agent.critic_ensemble_size}"
+        raise (source / "agent").error("critic_subsample_size", subsample, allowed)
+    if (recipe.policy.fixed_std is not None) != (recipe.policy.std_parameterization == "fixed"):
+        allowed = 'given for std_parameterization = "fixed" and no other'
+        raise (source / "policy").error("fixed_std", recipe.policy.fixed_std, allowed)
+    if training.start_training > recipe.replay.capacity:
+        allowed = f"at most the replay capacity {recipe.replay.capacity}"
+        raise (source / "training").error("start_training", training.start_training, allowed)
+
+
+def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the file of a recipe by name or path; raises ConfigError when there is none."""
+    text = os.fspath(name_or_path)
+    if text.endswith(".toml") or os.sep in text:
+        path = Path(text)
+        if not path.is_file():
+            raise ConfigError(f"recipe file {path} does not exist")
+        return path
+    known = {file.stem: file for file in FOLDER.glob("*.toml")}
+    if text not in known:
+        raise ConfigError(
+            f"unknown recipe '{text}': give the path of a .toml file, or one of the bundled "
+            f"recipes: {', '.join(sorted(known))}"
+        )
+    return known[text]
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value
