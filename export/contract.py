@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 from serl_rt.export.toml_config import ConfigError, Source, parse_table, setting
@@ -167,6 +168,10 @@ class Contract:
 
     def canonical_json(self) -> str:
         """Return the one text of this contract: keys sorted, no spaces, numbers as `%.9g`."""
+        return self._canonical_json
+
+    @cached_property
+    def _canonical_json(self) -> str:  # takes a millisecond, and every export asks for it
         return canonical_json(
             {
                 "name": self.name,
@@ -178,7 +183,7 @@ class Contract:
             }
         )
 
-    @property
+    @cached_property
     def contract_id(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
