@@ -1,0 +1,106 @@
+"""The simulated arm as gymnasium environments: the C++ controller and physics, in simulated time.
+
+One step is one policy period of the 1 kHz control loop: the same observation, action mapping, impedance
+law and limits as on the robot.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from serl_rt.controller._core import SimEnv
+from serl_rt.export.contract import Contract
+from serl_rt.export.task import find_task
+from serl_rt.export.toml_config import read_toml
+from serl_rt.sim.rendering import SceneRenderer
+
+ASSETS = Path(__file__).parent / "assets"
+
+Observation = dict[str, NDArray[np.float32]]
+Action = NDArray[np.float32]
+
+
+def model_file(task: Path) -> Path:
+    """Return the MJCF file of a task file that the controller has accepted."""
+    table = read_toml(task)["sim"]
+    return ASSETS / table.get("model", f"{table['task']}.xml")
+
+
+class SimArmEnv(gymnasium.Env[Observation, Action]):
+    """A task of the simulated arm.
+
+    Observations are a dict of the contract's fields in SI units (`FlattenObservation` makes them one
+    vector); actions are the contract's, in [-1, 1]. An episode ends by `terminated` (success of a
+    sparse task) or by `truncated` (time limit), never by both. `info` has `succeed`, and the same as
+    `is_success` for libraries that look for that name.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        task: str,
+        reward: str | None = None,
+        render_mode: str | None = None,
+        camera: str = "front",
+        width: int = 640,
+        height: int = 480,
+    ) -> None:
+        """Load a bundled task by name, or a task file by path.
+
+        reward: "dense" or "sparse" in place of the task file's. camera: one of the model's ("front",
+        "wrist"), width and height of its picture in pixels.
+        Raises ValueError naming the value and what is allowed.
+        """
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode = {render_mode!r}: must be None or 'rgb_array'")
+        path = find_task(task)
+        self._core = SimEnv(path, reward or "", ASSETS)
+        self.contract = Contract.from_json(self._core.contract_json)
+        self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(
+            {
+                field.name: gymnasium.spaces.Box(-np.inf, np.inf, field.shape, np.float32)
+                for field in self.contract.observation
+            }
+        )
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.contract.action_dim,), np.float32)
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": round(self.contract.policy_rate_hz)}
+        self._model = model_file(path)
+        self._picture = (camera, width, height)
+        self._renderer: SceneRenderer | None = None
+        self._observation: Observation = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode. Where the objects are follows from the seed; without one, from the last."""
+        super().reset(seed=seed)
+        self._observation = self._core.reset(int(self.np_random.integers(2**63)))
+        return self._observation, {}
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Execute one action for one policy period.
+
+        Raises ValueError if a component is not finite or outside [-1, 1].
+        """
+        self._observation, reward, terminated, truncated, success = self._core.step(action)
+        info = {"succeed": success, "is_success": success}
+        return self._observation, reward, terminated, truncated, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Return the camera's picture, (height, width, 3), or None without a render mode."""
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = SceneRenderer(self._model, *self._picture)
+        return self._renderer.render(self._core.qpos, self._observation.get("goal_position"))
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
