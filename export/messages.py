@@ -202,6 +202,8 @@ class Welcome(Message):
 
     type: ClassVar[str] = "welcome"
     protocol: int = field(metadata=U32)
+    learner_id: str = field(metadata=HEX32)
+    """Of the learner's transition log: the same after a restart on the same run folder."""
     run_id: str = field(metadata=HEX32)
     next_seq: int = field(metadata=U64)
     """The transition that the learner expects first."""

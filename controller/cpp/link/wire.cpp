@@ -1,0 +1,288 @@
+#include "link/wire.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "link/fields.hpp"
+
+namespace serl_rt::wire {
+namespace {
+
+Value columns_value(const std::vector<Column>& columns) {
+  Value::List list;
+  for (const auto& [name, dtype, sizes] : columns) {
+    Value::List shape(sizes.begin(), sizes.end());
+    list.emplace_back(Value::List{name, dtype, std::move(shape)});
+  }
+  return list;
+}
+
+Column column_from(const Value& value) {
+  const Value::List* entry = value.list();
+  if (entry == nullptr || entry->size() != 3)
+    throw WireError("a column is not [name, dtype, shape]");
+  const std::string* dtype = (*entry)[1].text();
+  const Value::List* sizes = (*entry)[2].list();
+  Column column;
+  column.name = check_name("a column's name", (*entry)[0]);
+  if (dtype == nullptr) throw WireError("column " + column.name + ": the dtype is not text");
+  column.dtype = *dtype;
+  if (sizes == nullptr || sizes->size() > 4) {
+    throw WireError("column " + column.name + ": the shape is not a list of up to 4 sizes");
+  }
+  for (const Value& size : *sizes) {
+    column.shape.push_back(
+        static_cast<int>(check_integer("a size of column " + column.name, size, 1, 65536)));
+  }
+  return column;
+}
+
+std::vector<Column> columns_from(const Value& value) {
+  const Value::List* list = value.list();
+  if (list == nullptr || list->empty() || list->size() > kMaxColumns) {
+    throw WireError("columns is " + value.to_text() + "; expected a list of 1 to " +
+                    std::to_string(kMaxColumns));
+  }
+  std::vector<Column> columns;
+  for (const Value& entry : *list) {
+    Column column = column_from(entry);
+    const auto same = [&](const Column& other) { return other.name == column.name; };
+    if (std::any_of(columns.begin(), columns.end(), same)) {
+      throw WireError("column " + column.name + " occurs twice");
+    }
+    columns.push_back(std::move(column));
+  }
+  return columns;
+}
+
+void expect_frames(const Fields& fields, const Frames& frames, std::size_t expected) {
+  if (frames.size() == expected) return;
+  throw WireError(fields.type() + " has " + std::to_string(frames.size()) + " frames; expected " +
+                  std::to_string(expected));
+}
+
+Transitions transitions_from(const Fields& fields, const Frames& frames) {
+  Transitions message;
+  message.run_id = fields.hex("run_id", 32);
+  message.first_seq = fields.u64("first_seq");
+  message.count = fields.u64("count", 1, kMaxCount);
+  message.columns = columns_from(fields.at("columns"));
+  expect_frames(fields, frames, 1 + message.columns.size());
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < message.columns.size(); ++i) {
+    const Column& column = message.columns[i];
+    // In floating point, because the product of hostile sizes overflows an integer.
+    double size = static_cast<double>(message.count) * 8.0;
+    for (const int extent : column.shape) size *= extent;
+    const BytesView array = frames[i + 1];
+    if (size > 8.0 * kMaxBodyBytes || array.size() != message.count * item_bytes(column)) {
+      throw WireError("column " + column.name + " has " + std::to_string(array.size()) +
+                      " bytes, which is not " + std::to_string(message.count) +
+                      " times its dtype and shape");
+    }
+    total += array.size();
+    message.arrays.push_back(array);
+  }
+  if (total > kMaxBodyBytes) {
+    throw WireError("transitions has " + std::to_string(total) + " bytes; at most " +
+                    std::to_string(kMaxBodyBytes));
+  }
+  return message;
+}
+
+Policy policy_from(const Fields& fields, const Frames& frames) {
+  expect_frames(fields, frames, 2);
+  const Policy message{fields.u64("version"), fields.u64("size", 1, kMaxPolicyBytes),
+                       fields.hex("sha256", 64), frames[1]};
+  if (message.data.size() != message.size) {
+    throw WireError("the policy has " + std::to_string(message.data.size()) +
+                    " bytes; its header says " + std::to_string(message.size));
+  }
+  return message;
+}
+
+Fields open(const Frames& frames) {
+  if (frames.empty()) throw WireError("an empty message");
+  return Fields(unpack(frames[0]));
+}
+
+[[noreturn]] void unexpected(const Fields& fields, const char* allowed) {
+  throw WireError("unexpected message type \"" + fields.type().substr(0, 60) +
+                  "\"; expected one of " + allowed);
+}
+
+template <class... Arrays>
+std::vector<Bytes> with_arrays(Bytes header, const Arrays&... arrays) {
+  const auto bytes_of = [](const auto& array) {
+    const auto* data = reinterpret_cast<const std::byte*>(array.data());
+    return Bytes(data, data + sizeof(double) * static_cast<std::size_t>(array.size()));
+  };
+  const auto* topic = reinterpret_cast<const std::byte*>(kStateTopic.data());
+  return {Bytes(topic, topic + kStateTopic.size()), std::move(header), bytes_of(arrays)...};
+}
+
+}  // namespace
+
+Bytes encode(const Hello& m) {
+  return pack({{"type", "hello"},
+               {"protocol", m.protocol},
+               {"run_id", m.run_id},
+               {"contract_id", m.contract_id},
+               {"task", m.task},
+               {"pacing", m.pacing},
+               {"next_seq", m.next_seq}});
+}
+
+Bytes encode(const Transitions& m) {
+  return pack({{"type", "transitions"},
+               {"run_id", m.run_id},
+               {"first_seq", m.first_seq},
+               {"count", m.count},
+               {"columns", columns_value(m.columns)}});
+}
+
+Bytes encode(const PolicyRequest& m) {
+  return pack({{"type", "policy_request"}, {"version", m.version}});
+}
+
+Bytes encode(const PolicyResult& m) {
+  return pack({{"type", "policy_result"},
+               {"version", m.version},
+               {"accepted", m.accepted},
+               {"reason", m.reason},
+               {"swap_ms", m.swap_ms}});
+}
+
+Bytes encode(const Heartbeat& m) { return pack({{"type", "heartbeat"}, {"run_id", m.run_id}}); }
+
+Bytes encode(const Welcome& m) {
+  return pack({{"type", "welcome"},
+               {"protocol", m.protocol},
+               {"learner_id", m.learner_id},
+               {"run_id", m.run_id},
+               {"next_seq", m.next_seq},
+               {"credit", m.credit}});
+}
+
+Bytes encode(const Ack& m) {
+  return pack({{"type", "ack"},
+               {"run_id", m.run_id},
+               {"next_seq", m.next_seq},
+               {"credit", m.credit},
+               {"resend", m.resend}});
+}
+
+Bytes encode(const PolicyOffer& m) {
+  return pack({{"type", "policy_offer"},
+               {"version", m.version},
+               {"size", m.size},
+               {"sha256", m.sha256},
+               {"contract_id", m.contract_id}});
+}
+
+Bytes encode(const Policy& m) {
+  return pack({{"type", "policy"}, {"version", m.version}, {"size", m.size}, {"sha256", m.sha256}});
+}
+
+Bytes encode(const HelloRequired&) { return pack({{"type", "hello_required"}}); }
+
+Bytes encode(const Refused& m) { return pack({{"type", "refused"}, {"reason", m.reason}}); }
+
+Bytes encode(const Command& m) {
+  return pack({{"type", "command"}, {"id", m.id}, {"name", m.name}, {"args", m.args}});
+}
+
+Bytes encode(const Reply& m) {
+  return pack(
+      {{"type", "reply"}, {"id", m.id}, {"ok", m.ok}, {"error", m.error}, {"result", m.result}});
+}
+
+std::vector<Bytes> encode(const StateSample& m) {
+  Vec7 pose;
+  pose << m.state.O_T_EE.position, m.state.O_T_EE.orientation.coeffs();  // coeffs: x y z w
+  return with_arrays(pack({{"type", "state"},
+                           {"sequence", m.sequence},
+                           {"time_ns", m.state.time_ns},
+                           {"status", m.status}}),
+                     m.state.q, m.state.dq, m.state.tau_J, pose, tcp_twist(m.state),
+                     m.state.O_F_ext, Eigen::Matrix<double, 1, 1>(m.gripper));
+}
+
+ControllerMessage decode_controller_message(const Frames& frames) {
+  const Fields fields = open(frames);
+  const std::string& type = fields.type();
+  if (type == "transitions") return transitions_from(fields, frames);
+  const auto single = [&] { expect_frames(fields, frames, 1); };
+  if (type == "hello") {
+    single();
+    return Hello{static_cast<std::uint32_t>(fields.u64("protocol", 0, UINT32_MAX)),
+                 fields.hex("run_id", 32),
+                 fields.hex("contract_id", 64),
+                 fields.name("task"),
+                 fields.choice("pacing", {"lockstep", "realtime"}),
+                 fields.u64("next_seq")};
+  }
+  if (type == "policy_request") {
+    single();
+    return PolicyRequest{fields.u64("version")};
+  }
+  if (type == "policy_result") {
+    single();
+    return PolicyResult{fields.u64("version"), fields.flag("accepted"), fields.text("reason"),
+                        fields.number("swap_ms")};
+  }
+  if (type == "heartbeat") {
+    single();
+    return Heartbeat{fields.hex("run_id", 32)};
+  }
+  unexpected(fields, "hello, transitions, policy_request, policy_result, heartbeat");
+}
+
+LearnerMessage decode_learner_message(const Frames& frames) {
+  const Fields fields = open(frames);
+  const std::string& type = fields.type();
+  if (type == "policy") return policy_from(fields, frames);
+  const auto single = [&] { expect_frames(fields, frames, 1); };
+  if (type == "welcome") {
+    single();
+    return Welcome{static_cast<std::uint32_t>(fields.u64("protocol", 0, UINT32_MAX)),
+                   fields.hex("learner_id", 32), fields.hex("run_id", 32), fields.u64("next_seq"),
+                   fields.u64("credit")};
+  }
+  if (type == "ack") {
+    single();
+    return Ack{fields.hex("run_id", 32), fields.u64("next_seq"), fields.u64("credit"),
+               fields.flag("resend")};
+  }
+  if (type == "policy_offer") {
+    single();
+    return PolicyOffer{fields.u64("version"), fields.u64("size", 1, kMaxPolicyBytes),
+                       fields.hex("sha256", 64), fields.hex("contract_id", 64)};
+  }
+  if (type == "hello_required") {
+    single();
+    return HelloRequired{};
+  }
+  if (type == "refused") {
+    single();
+    return Refused{fields.text("reason")};
+  }
+  unexpected(fields, "welcome, ack, policy_offer, policy, hello_required, refused");
+}
+
+Command decode_command(const Frames& frames) {
+  const Fields fields = open(frames);
+  if (fields.type() != "command") unexpected(fields, "command");
+  expect_frames(fields, frames, 1);
+  return {fields.u64("id"), fields.name("name"), fields.map("args")};
+}
+
+Reply decode_reply(const Frames& frames) {
+  const Fields fields = open(frames);
+  if (fields.type() != "reply") unexpected(fields, "reply");
+  expect_frames(fields, frames, 1);
+  return {fields.u64("id"), fields.flag("ok"), fields.text("error"), fields.at("result")};
+}
+
+}  // namespace serl_rt::wire
