@@ -62,7 +62,7 @@ def check_batch(batch: Batch) -> None:
                 f"batch: {name} has shape {tuple(value.shape)}, expected {size} rows as the rewards"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
-            row = int((~torch.isfinite(value)).flatten(1).any(1).nonzero()[0]) if size else 0
+            row = int((~torch.isfinite(value)).reshape(size, -1).any(1).nonzero()[0])
             raise ValueError(f"batch: {name} is not finite in row {row}")
     for name in ("rewards", "masks", *OPTIONAL):
         vector = getattr(batch, name)

@@ -9,29 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl_rt.export.contract import Contract
+from serl_rt.export.normalise import Normaliser
 
 Columns = Mapping[str, NDArray[Any]]
 Arrays = dict[str, NDArray[Any]]
 
 STATE = "state"
 """Name under which all state fields of the contract are joined."""
-
-
-class Scaling(NamedTuple):
-    """Affine map of joined raw states to about [-1, 1]: (x - center) / half_range, float32."""
-
-    center: NDArray[np.float32]
-    half_range: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, contract: Contract) -> Scaling:
-        """Return the map given by the contract's low and high, (observation_dim,) each."""
-        low = np.concatenate([np.asarray(field.low, np.float64) for field in contract.observation])
-        high = np.concatenate(
-            [np.asarray(field.high, np.float64) for field in contract.observation]
-        )
-        half_range = (high - low) / 2
-        return cls(((high + low) / 2).astype(np.float32), half_range.astype(np.float32))
 
 
 class Transitions(NamedTuple):
@@ -80,7 +64,7 @@ class TransitionDecoder:
 
     def __init__(self, contract: Contract, *, fold_truncation: bool = False) -> None:
         self.contract = contract
-        self.scaling = Scaling.of(contract)
+        self.normaliser = Normaliser.of(contract)
         self.fold_truncation = fold_truncation
 
     def __call__(self, columns: Columns) -> Transitions:
@@ -111,10 +95,7 @@ class TransitionDecoder:
             self._column(columns, f"{prefix}/{field.name}", field.shape, size).reshape(size, -1)
             for field in self.contract.observation
         ]
-        state = np.concatenate(parts, axis=1)
-        state -= self.scaling.center
-        state /= self.scaling.half_range
-        result = {STATE: state}
+        result: Arrays = {STATE: self.normaliser(np.concatenate(parts, axis=1))}
         for image in self.contract.images:
             name = f"{prefix}/{image.name}"
             value = _required(columns, name)
