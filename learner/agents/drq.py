@@ -26,7 +26,7 @@ from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.networks.critic import Critic
 from serl_rt.learner.networks.mlp import MLP
 from serl_rt.learner.networks.policy import Policy
-from serl_rt.learner.networks.states import Observations
+from serl_rt.learner.networks.states import ObservationEncoder, Observations
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
 from serl_rt.learner.vision.augment import random_shift
@@ -192,8 +192,8 @@ class DrQAgent:
         action_dim = actions.shape[-1]
         with seeded_initialization(seed):
             wrapper = make_encoding_wrapper(encoder, observations)
-            actor = pixel_policy(wrapper, action_dim, policy_network_kwargs, policy_kwargs)
-            critic = pixel_critic(wrapper, action_dim, config, critic_network_kwargs)
+            actor = policy_on(wrapper, action_dim, policy_network_kwargs, policy_kwargs)
+            critic = critic_on(wrapper, action_dim, config, critic_network_kwargs)
         sac = SACAgent.create(
             actor,
             critic,
@@ -207,24 +207,24 @@ class DrQAgent:
         return cls(sac, wrapper, pixels)
 
 
-def pixel_policy(
-    encoder: EncodingWrapper,
+def policy_on(
+    encoder: ObservationEncoder,
     action_dim: int,
     network_kwargs: Mapping[str, Any] | None = None,
     policy_kwargs: Mapping[str, Any] | None = None,
 ) -> Policy:
-    """Return a policy on encoded images."""
+    """Return a policy on an encoder that it may share."""
     network = MLP(encoder.output_dim, **{**NETWORK_DEFAULTS, **(network_kwargs or {})})
     return Policy(encoder, network, action_dim, **{**POLICY_DEFAULTS, **(policy_kwargs or {})})
 
 
-def pixel_critic(
-    encoder: EncodingWrapper,
+def critic_on(
+    encoder: ObservationEncoder,
     action_dim: int,
     config: SACConfig,
     network_kwargs: Mapping[str, Any] | None = None,
 ) -> Critic:
-    """Return an ensemble of critics on encoded images; as SERL's they share their last layer."""
+    """Return an ensemble of critics on an encoder; as SERL's on images, with one last layer."""
     size = config.critic_ensemble_size
     inputs = encoder.output_dim + action_dim
     kwargs = {**NETWORK_DEFAULTS, **(network_kwargs or {})}

@@ -19,7 +19,9 @@ from reference_agents import (
 from reference_networks import widths
 
 from serl_rt.learner import import_flax_pixels  # noqa: F401 - the encoders' names
+from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
+from serl_rt.learner.agents.hybrid import HYBRID_NETWORKS, HybridAgent
 from serl_rt.learner.import_flax import load_flax
 from serl_rt.learner.networks.contrastive import ContrastiveCritic
 from serl_rt.learner.networks.mlp import MLP
@@ -166,6 +168,77 @@ def check_drq_small_update(arrays: Arrays) -> None:
     assert not agent.sac.draws.draws
     check_infos(info, arrays)
     check_parameters(agent.state, gradients, arrays)
+
+
+def _check_bc(arrays: Arrays, squash: bool) -> None:
+    batch = batch_of(
+        {
+            "batch/rewards": np.zeros(len(arrays["batch/actions"]), np.float32),
+            "batch/masks": np.ones(len(arrays["batch/actions"]), np.float32),
+            **arrays,
+        }
+    )
+    agent = BCAgent.create(
+        batch.observations,
+        batch.actions,
+        tanh_squash_distribution=squash,
+        policy_network_kwargs={"hidden_dims": widths(arrays, "params/modules_actor/network")},
+    )
+    load_networks(agent.state, arrays)
+    gradients = GradientLog(agent.state)
+    _, info = agent.update(batch)
+    check_infos(info, arrays)
+    check_parameters(agent.state, gradients, without_targets(arrays))
+
+
+def without_targets(arrays: Arrays) -> Arrays:
+    """Drop the EMA copy that the reference keeps although nothing reads it."""
+    return {name: array for name, array in arrays.items() if "target/" not in name}
+
+
+def check_bc_update_gaussian(arrays: Arrays) -> None:
+    _check_bc(arrays, squash=False)
+
+
+def check_bc_update_squashed(arrays: Arrays) -> None:
+    _check_bc(arrays, squash=True)
+
+
+def _check_hybrid(arrays: Arrays, arms: int, networks: tuple[str, ...]) -> None:
+    batch = batch_of(arrays)
+    hidden = {"hidden_dims": widths(arrays, "params/modules_actor/network")}
+    agent = HybridAgent.create(
+        batch.observations,
+        batch.actions,
+        arms=arms,
+        pixels=PixelConfig(reward_bias=-0.1),
+        critic_network_kwargs=hidden,
+        grasp_critic_network_kwargs=hidden,
+        policy_network_kwargs=hidden,
+        target_networks=HYBRID_NETWORKS,
+        step_unused_optimizers=True,
+        optimizers_cover_all=True,
+    )
+    load_networks(agent.state, arrays)
+    assert_close(agent.grasp_critic(batch.observations), arrays["grasp_q"], 1e-5)
+    agent.sac.draws = RecordedDraws(arrays)
+    gradients = GradientLog(agent.state)
+    _, info = agent.update(batch, networks)
+    assert not agent.sac.draws.draws
+    check_infos(info, arrays)
+    check_parameters(agent.state, gradients, arrays)
+
+
+def check_hil_hybrid_single_all(arrays: Arrays) -> None:
+    _check_hybrid(arrays, 1, HYBRID_NETWORKS)
+
+
+def check_hil_hybrid_single_critics(arrays: Arrays) -> None:
+    _check_hybrid(arrays, 1, ("critic", "grasp_critic"))
+
+
+def check_hil_hybrid_dual_all(arrays: Arrays) -> None:
+    _check_hybrid(arrays, 2, HYBRID_NETWORKS)
 
 
 CHECKS: dict[str, Callable[[Arrays], None]] = {
