@@ -5,6 +5,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include "app/config.hpp"
+#include "app/controller_app.hpp"
 #include "app/sim_env.hpp"
 #include "core/error.hpp"
 
@@ -64,6 +65,23 @@ void bind_sim_env(py::module_& module) {
       });
 }
 
+void bind_controller(py::module_& module) {
+  module.def(
+      "run_controller",
+      [](const std::vector<std::string>& arguments, const std::filesystem::path& tasks_dir,
+         const std::optional<std::filesystem::path>& assets_dir,
+         const std::optional<std::filesystem::path>& onnxruntime) {
+        Options defaults;
+        defaults.tasks_dir = tasks_dir;
+        defaults.assets_dir = assets_dir.value_or(std::filesystem::path());
+        defaults.onnxruntime = onnxruntime.value_or(std::filesystem::path());
+        const py::gil_scoped_release release;
+        return run_controller(arguments, defaults);
+      },
+      py::arg("arguments"), py::arg("tasks_dir"), py::arg("assets_dir"), py::arg("onnxruntime"),
+      "Run the controller with command-line arguments; returns the exit status.");
+}
+
 }  // namespace
 }  // namespace serl_rt
 
@@ -72,4 +90,5 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ controller.";
   py::register_exception<Error>(module, "ControllerError", PyExc_ValueError);
   bind_sim_env(module);
+  bind_controller(module);
 }

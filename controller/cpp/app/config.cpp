@@ -28,8 +28,7 @@ EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::stri
   const std::string file_reward = table.text("reward", {"dense", "sparse"}, "sparse");
   sim.sparse_reward = (reward.empty() ? file_reward : reward) == "sparse";
   // With a sparse reward nothing is left to gain after success.
-  episode.terminate_on_success =
-      table.boolean("terminate_on_success", false) || sim.sparse_reward;
+  episode.terminate_on_success = table.boolean("terminate_on_success", false) || sim.sparse_reward;
   table.finish();
   episode.reset_q = to_vector<7>(reset.numbers("q", 7, -2.0 * kPi, 2.0 * kPi));
   episode.reset_duration_s = reset.number("duration_s", 0.1, 60.0, 3.0);
@@ -44,8 +43,8 @@ CartesianGains read_gains(ConfigTable table) {
     if (field.scalar != nullptr) {
       gains.*field.scalar = table.number(key, field.low, field.high, gains.*field.scalar);
     } else {
-      gains.*field.axes = to_vector<3>(
-          table.numbers(key, 3, field.low, field.high, to_list(gains.*field.axes)));
+      gains.*field.axes =
+          to_vector<3>(table.numbers(key, 3, field.low, field.high, to_list(gains.*field.axes)));
     }
   }
   table.finish();

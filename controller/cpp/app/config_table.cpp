@@ -1,8 +1,8 @@
 #include "app/config_table.hpp"
 
+#include <toml++/toml.h>
 #include <cmath>
 #include <sstream>
-#include <toml++/toml.h>
 #include <utility>
 
 #include "core/error.hpp"
@@ -62,8 +62,8 @@ ConfigTable ConfigTable::from_file(const std::filesystem::path& path) {
     return ConfigTable(std::move(document), root, "");
   } catch (const toml::parse_error& error) {
     std::ostringstream text;
-    text << path.string() << ":" << error.source().begin.line << ": not valid TOML: "
-         << error.description();
+    text << path.string() << ":" << error.source().begin.line
+         << ": not valid TOML: " << error.description();
     throw Error(text.str());
   }
 }
@@ -124,8 +124,7 @@ int ConfigTable::integer(const std::string& key, int low, int high, std::optiona
   if (node == nullptr && fallback) return *fallback;
   if (node == nullptr) fail(key, "is missing; a whole number is needed");
   if (!node->is_integer()) fail(key, "must be a whole number, but is " + printed(*node));
-  return static_cast<int>(
-      checked(key, static_cast<double>(node->as_integer()->get()), low, high));
+  return static_cast<int>(checked(key, static_cast<double>(node->as_integer()->get()), low, high));
 }
 
 bool ConfigTable::boolean(const std::string& key, std::optional<bool> fallback) {
@@ -154,8 +153,7 @@ std::string ConfigTable::text(const std::string& key, const std::vector<std::str
 }
 
 std::vector<double> ConfigTable::numbers(const std::string& key, std::size_t size, double low,
-                                         double high,
-                                         std::optional<std::vector<double>> fallback) {
+                                         double high, std::optional<std::vector<double>> fallback) {
   asked_.insert(key);
   const std::string wanted =
       "a list of " + (size == 0 ? std::string() : std::to_string(size) + " ") + "numbers";

@@ -1,5 +1,5 @@
-// Strict reading of TOML tables: every value has a type, a range and a place; a key that nobody asked
-// for is an error. Errors name the file, the key, the value and what is allowed.
+// Strict reading of TOML tables: every value has a type, a range and a place; a key that nobody
+// asked for is an error. Errors name the file, the key, the value and what is allowed.
 #pragma once
 
 #include <filesystem>
@@ -36,7 +36,8 @@ class ConfigTable {
                               std::optional<std::vector<double>> fallback = std::nullopt);
   std::vector<int> integers(const std::string& key, int low, int high);
 
-  // The whole table as JSON, with `extra` added as a text under `key`; every key counts as asked for.
+  // The whole table as JSON, with `extra` added as a text under `key`; every key counts as asked
+  // for.
   std::string json(const std::string& key, const std::string& extra);
 
   // Throws Error when the table holds a key that was never asked for.

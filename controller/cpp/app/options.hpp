@@ -10,18 +10,18 @@
 namespace serl_rt {
 
 struct Options {
-  std::string task;                   // name of a bundled task or path of a task file
-  std::string driver = "sim";         // which robot
-  bool lockstep = false;              // simulated time instead of wall clock
-  std::string learner;                // endpoint; empty: no learner
-  std::filesystem::path policy;       // fixed policy file; empty: from the learner or the store
-  std::filesystem::path policies;     // folder of the last good policies
-  std::string reward;                 // overrides the task file: dense | sparse
+  std::string task;                // name of a bundled task or path of a task file
+  std::string driver = "sim";      // which robot
+  bool lockstep = false;           // simulated time instead of wall clock
+  std::string learner;             // endpoint; empty: no learner
+  std::filesystem::path policy;    // fixed policy file; empty: from the learner or the store
+  std::filesystem::path policies;  // folder of the last good policies
+  std::string reward;              // overrides the task file: dense | sparse
   std::uint64_t seed = 0;
-  std::uint64_t episodes = 0;         // stop after; 0: no limit
-  std::uint64_t steps = 0;            // stop after; 0: no limit
-  int evaluate_every = 0;             // every n-th episode acts without noise; 0: never, 1: always
-  double noise_scale = 1.0;           // multiplies the exploration noise
+  std::uint64_t episodes = 0;  // stop after; 0: no limit
+  std::uint64_t steps = 0;     // stop after; 0: no limit
+  int evaluate_every = 0;      // every n-th episode acts without noise; 0: never, 1: always
+  double noise_scale = 1.0;    // multiplies the exploration noise
   std::string state_address = "tcp://127.0.0.1:5590";    // "none": not published
   std::string command_address = "tcp://127.0.0.1:5591";  // "none": no commands
   std::filesystem::path keys;         // folder with CURVE keys; empty: loopback only

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -50,8 +51,10 @@ class PolicyLoop {
              FaultCounters& faults, const PolicyLoopConfig& config, const Contract& contract,
              const std::atomic<bool>& stop);
 
-  // Runs until a limit, `stop`, or the robot is gone. `on_episode` is called after each episode.
-  void run(const std::function<void(const EpisodeResult&)>& on_episode);
+  // Runs until a limit, `stop`, or the robot is gone. `on_step` is called after each step and while
+  // the loop waits, `on_episode` after each episode.
+  void run(const std::function<void()>& on_step,
+           const std::function<void(const EpisodeResult&)>& on_episode);
 
   // Any thread.
   std::uint64_t steps() const noexcept { return steps_.load(std::memory_order_relaxed); }
@@ -59,6 +62,7 @@ class PolicyLoop {
 
   // Holds at the end of the episode until resumed. Any thread.
   void set_paused(bool paused) noexcept { paused_.store(paused, std::memory_order_relaxed); }
+  bool paused() const noexcept { return paused_.load(std::memory_order_relaxed); }
   // Ends the running episode as truncated. Any thread.
   void end_episode() noexcept { end_episode_.store(true, std::memory_order_relaxed); }
 
@@ -77,6 +81,8 @@ class PolicyLoop {
   PolicyLoopConfig config_;
   const std::atomic<bool>& stop_;
   double period_s_;
+  std::chrono::milliseconds idle_;
+  std::function<void()> on_step_;
   ExplorationNoise noise_generator_;
   std::vector<float> noise_;
   std::vector<float> action_;

@@ -12,8 +12,8 @@ constexpr std::chrono::seconds kMovePatience{2};
 
 }  // namespace
 
-LockstepPort::LockstepPort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
-                           const std::atomic<bool>& stop) noexcept
+LockstepPort::LockstepPort(ControlLoop& loop, Controller& controller, Gripper& gripper,
+                           double policy_rate_hz, const std::atomic<bool>& stop) noexcept
     : loop_(loop),
       controller_(controller),
       gripper_(gripper),
@@ -37,8 +37,8 @@ bool LockstepPort::go_to_start(const Vec7&, double) noexcept {
   return advance();
 }
 
-RealtimePort::RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
-                           const std::atomic<bool>& stop) noexcept
+RealtimePort::RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper,
+                           double policy_rate_hz, const std::atomic<bool>& stop) noexcept
     : loop_(loop),
       controller_(controller),
       gripper_(gripper),

@@ -1,5 +1,6 @@
 // How the policy side sees the control side: the newest state, a place for the next target, and the
-// passing of one policy period. Lockstep runs the ticks inline, realtime waits for the control thread.
+// passing of one policy period. Lockstep runs the ticks inline, realtime waits for the control
+// thread.
 #pragma once
 
 #include "core/types.hpp"

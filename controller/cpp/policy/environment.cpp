@@ -47,6 +47,7 @@ std::optional<StepResult> Environment::step(std::span<const float> action,
   const MappedAction mapped = mapper_.map(action, port_.state(), gripper_command_);
   if (mapped.fault) {
     result.fault = mapped.fault;
+    result.fault_value = mapped.refused_value;
   } else {
     target_ = mapped.target;
     target_.policy_version = policy_version;

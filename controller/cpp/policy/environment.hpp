@@ -28,7 +28,8 @@ struct StepResult {
   bool terminated = false;  // success or failure: nothing to bootstrap from
   bool truncated = false;   // time limit
   bool success = false;
-  std::optional<Fault> fault;  // the action was refused; the arm holds its last target
+  std::optional<Fault> fault;  // the action was refused; the arm follows its last target
+  double fault_value = 0.0;    // what was refused
 };
 
 // Not thread safe: belongs to the policy thread.

@@ -1,0 +1,273 @@
+#include "app/controller_app.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "app/realtime.hpp"
+#include "app/signals.hpp"
+#include "core/error.hpp"
+#include "policy/session.hpp"
+
+namespace serl_rt {
+namespace {
+
+constexpr std::chrono::milliseconds kLookInterval{50};
+constexpr double kProgressInterval_s = 5.0;
+constexpr std::size_t kSuccessWindow = 20;  // episodes, for the progress line
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void warn(const std::string& sentence) {
+  std::fprintf(stderr, "[control] warning: %s\n", sentence.c_str());
+}
+
+SimDriverConfig driver_config(const Options& options, const TaskConfig& task) {
+  return {options.assets_dir / task.sim.model,
+          options.lockstep ? Pacing::kLockstep : Pacing::kRealtime, task.episode.reset_q};
+}
+
+std::filesystem::path store_folder(const Options& options, const TaskConfig& task) {
+  if (!options.policies.empty()) return options.policies;
+  return std::filesystem::path("runs") / "control" / task.name / "policies";
+}
+
+PolicyManagerOptions policy_options(const Options& options, const TaskConfig& task) {
+  PolicyManagerOptions result;
+  result.store = store_folder(options, task);
+  return result;
+}
+
+PolicyLoopConfig loop_config(const Options& options) {
+  return {options.seed, options.episodes, options.steps, options.evaluate_every,
+          options.noise_scale};
+}
+
+TransitionLayout make_layout(const Environment& environment, const Contract& contract) {
+  std::vector<TransitionLayout::Field> fields;
+  for (const auto& slice : environment.builder().layout()) {
+    fields.push_back({slice.name, slice.shape});
+  }
+  return {fields, contract.action_dim()};
+}
+
+}  // namespace
+
+ControllerApp::ControllerApp(const Options& options)
+    : options_(options),
+      task_(load_task_config(find_task(options.task, options.tasks_dir), options.reward)),
+      started_s_(now_s()),
+      driver_(driver_config(options, task_)),
+      gripper_(driver_),
+      controller_(task_.controller),
+      loop_(driver_, controller_),
+      episode_task_(make_sim_task(task_.sim, driver_)),
+      port_(options.lockstep
+                ? std::unique_ptr<ControlPort>(std::make_unique<LockstepPort>(
+                      loop_, controller_, gripper_, task_.contract.policy_rate_hz, stop_policy_))
+                : std::make_unique<RealtimePort>(loop_, controller_, gripper_,
+                                                 task_.contract.policy_rate_hz, stop_policy_)),
+      realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
+      environment_(task_.contract, task_.episode, *port_, episode_task_.get()),
+      policies_(task_.contract, policy_options(options, task_)),
+      messaging_(Messaging::create(options.keys)),
+      link_(make_link()),
+      sink_(link_.get(), options.lockstep, stop_policy_),
+      policy_loop_(environment_, policies_, sink_, controller_.faults(), loop_config(options),
+                   task_.contract, stop_policy_),
+      services_(messaging_, {options.state_address, options.command_address}, *port_, controller_,
+                loop_, policies_, policy_loop_) {
+  load_first_policy();
+}
+
+ControllerApp::~ControllerApp() { stop(); }
+
+void ControllerApp::load_first_policy() {
+  if (options_.policy.empty()) {
+    if (link_ != nullptr) return;
+    const PolicyVerdict verdict = policies_.load_last_good();
+    if (!verdict.accepted) {
+      throw Error("there is no policy to act with: give --learner or --policy (" + verdict.reason +
+                  ")");
+    }
+    return;
+  }
+  const PolicyVerdict verdict = policies_.load_file(options_.policy);
+  if (!verdict.accepted) {
+    throw Error(options_.policy.string() + ": the policy is refused: " + verdict.reason);
+  }
+}
+
+std::unique_ptr<Link> ControllerApp::make_link() {
+  if (options_.learner.empty()) return nullptr;
+  LinkConfig config;
+  config.endpoint = options_.learner;
+  config.contract_id = task_.contract.id();
+  config.task = task_.name;
+  config.lockstep = options_.lockstep;
+  return std::make_unique<Link>(
+      messaging_, config, make_layout(environment_, task_.contract),
+      [this](const ReceivedPolicy& policy) { return receive_policy(policy); });
+}
+
+PolicyOutcome ControllerApp::receive_policy(const ReceivedPolicy& policy) {
+  if (!options_.policy.empty()) return {false, "this controller acts with a fixed policy", 0.0};
+  if (policy.new_learner) policies_.new_learner();
+  const PolicyVerdict verdict =
+      policies_.offer({policy.version, policy.data.size(), policy.sha256, policy.data});
+  return {verdict.accepted, verdict.reason, verdict.swap_ms};
+}
+
+void ControllerApp::start_control_thread() {
+  not_granted_ = prepare_process();
+  control_thread_ = std::thread([this] {
+    const auto missing = prepare_control_thread({options_.rt_priority, options_.cpu});
+    {
+      const std::scoped_lock lock(mutex_);
+      not_granted_.insert(not_granted_.end(), missing.begin(), missing.end());
+      for (const std::string& sentence : not_granted_) warn(sentence);
+    }
+    if (!loop_.run(stop_control_)) driver_lost_.store(true);
+  });
+  // The policy begins with a state that the robot has reported.
+  while (loop_.timing().ticks == 0 && !driver_lost_) std::this_thread::sleep_for(kLookInterval);
+}
+
+void ControllerApp::run_policy_thread() {
+  try {
+    const auto publish = [this] { services_.publish_state(); };
+    policy_loop_.run(publish, [this](const EpisodeResult& result) {
+      const std::scoped_lock lock(mutex_);
+      episodes_.push_back(result);
+    });
+    if (options_.lockstep && !stop_policy_) {
+      // The loop ended by itself: either its work is done or the robot is gone.
+      driver_lost_ = controller_.faults().count(Fault::kDriverLost) > 0;
+    }
+    if (link_ != nullptr) {
+      const std::chrono::duration<double> patience(options_.drain_timeout_s);
+      acknowledged_ = link_->drain(std::chrono::duration_cast<std::chrono::milliseconds>(patience));
+    }
+  } catch (const std::exception& error) {
+    const std::scoped_lock lock(mutex_);
+    policy_failure_ = error.what();
+  }
+  policy_done_ = true;
+}
+
+Summary ControllerApp::run() {
+  SignalGuard signals;  // before the threads, which inherit the mask
+  const LowLatencyRequest latency;
+  if (!options_.lockstep) start_control_thread();
+  policy_thread_ = std::thread([this] { run_policy_thread(); });
+  double next_progress_s = now_s() + kProgressInterval_s;
+  while (!policy_done_ && !driver_lost_) {
+    if (signals.wait(kLookInterval)) {
+      if (stop_policy_) break;  // asked twice: do not wait for acknowledgements
+      stop_policy_ = true;
+    }
+    policies_.collect();
+    report_refusals();
+    if (now_s() >= next_progress_s) {
+      report_progress();
+      next_progress_s += kProgressInterval_s;
+    }
+  }
+  stop();
+  if (!policy_failure_.empty()) throw Error(policy_failure_);
+  if (driver_lost_) throw Error("the robot is gone: " + options_.driver + " driver");
+  return summarise();
+}
+
+void ControllerApp::stop() {
+  stop_policy_ = true;
+  if (policy_thread_.joinable()) policy_thread_.join();
+  stop_control_ = true;  // the control loop brakes before it returns
+  if (control_thread_.joinable()) control_thread_.join();
+}
+
+void ControllerApp::report_refusals() {
+  const PolicyStatus policies = policies_.status();
+  if (policies.last_refusal != last_refusal_) {
+    last_refusal_ = policies.last_refusal;
+    warn("a policy was refused: " + last_refusal_);
+  }
+  if (link_ == nullptr) return;
+  const LinkStats link = link_->stats();
+  if (link.refusal != link_refusal_) {
+    link_refusal_ = link.refusal;
+    if (!link_refusal_.empty()) warn("the learner refuses this controller: " + link_refusal_);
+  }
+  if (!link.failure.empty()) stop_policy_ = true;
+}
+
+void ControllerApp::report_progress() {
+  if (options_.quiet) return;
+  std::size_t count = 0;
+  std::size_t successes = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (auto it = episodes_.rbegin(); it != episodes_.rend() && count < kSuccessWindow; ++it) {
+      ++count;
+      successes += it->success ? 1U : 0U;
+    }
+  }
+  const LoopTiming timing = loop_.timing();
+  std::fprintf(stderr,
+               "[control] %7.1f s  episodes %u  steps %llu  success %zu/%zu  policy v%llu  "
+               "tick p50 %.1f us p99 %.1f us  late %llu%s\n",
+               now_s() - started_s_, policy_loop_.episode(),
+               static_cast<unsigned long long>(policy_loop_.steps()), successes, count,
+               static_cast<unsigned long long>(policies_.status().active_version),
+               static_cast<double>(timing.compute.percentile(0.5)) * 1e-3,
+               static_cast<double>(timing.compute.percentile(0.99)) * 1e-3,
+               static_cast<unsigned long long>(timing.late_ticks),
+               link_ != nullptr && !link_->stats().connected ? "  (no learner)" : "");
+}
+
+Summary ControllerApp::summarise() const {
+  Summary summary;
+  summary.task = task_.name;
+  summary.contract_id = task_.contract.id();
+  summary.pacing = options_.lockstep ? "lockstep" : "realtime";
+  summary.seed = options_.seed;
+  summary.wall_s = now_s() - started_s_;
+  summary.steps = policy_loop_.steps();
+  summary.late_steps = realtime_port_ == nullptr ? 0 : realtime_port_->late_steps();
+  summary.timing = loop_.timing();
+  summary.faults = controller_.faults().snapshot();
+  summary.policies = policies_.status();
+  if (link_ != nullptr) summary.link = link_->stats();
+  summary.acknowledged = acknowledged_;
+  const std::scoped_lock lock(mutex_);
+  summary.episodes = episodes_;
+  summary.not_granted = not_granted_;
+  return summary;
+}
+
+int run_controller(std::span<const std::string> arguments, const Options& defaults) {
+  int exit_status = 0;
+  const auto options = parse_options(arguments, defaults, exit_status);
+  if (!options) return exit_status;
+  try {
+    if (!options->onnxruntime.empty()) set_onnxruntime_hint(options->onnxruntime);
+    ControllerApp app(*options);
+    const Summary summary = app.run();
+    if (!options->summary.empty()) write_summary(summary, options->summary);
+    if (!options->quiet) std::fprintf(stderr, "[control] %s\n", headline(summary).c_str());
+    if (!summary.acknowledged) {
+      warn("the learner has not acknowledged everything: " +
+           std::to_string(summary.link.pushed - summary.link.acknowledged) +
+           " transitions are lost");
+      return 3;
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "serl-rt control: error: %s\n", error.what());
+    return 1;
+  }
+}
+
+}  // namespace serl_rt

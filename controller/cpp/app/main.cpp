@@ -1,0 +1,13 @@
+// serl-rt-controller: the controller without Python.
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "app/controller_app.hpp"
+#include "app/data_files.hpp"
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  return serl_rt::run_controller(arguments, serl_rt::find_data_files());
+}

@@ -1,0 +1,133 @@
+#include "app/policy_loop.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <thread>
+
+#include "drivers/random.hpp"
+
+namespace serl_rt {
+namespace {
+
+// How long a loop that has nothing to do sleeps at most.
+constexpr double kLongestIdle_s = 0.02;
+
+// Separates the random streams of one seed.
+constexpr std::uint64_t kNoiseStream = 0x6e6f697365U;
+
+std::uint64_t episode_seed(std::uint64_t seed, std::uint32_t episode) {
+  return Random(seed ^ (std::uint64_t{episode} << 32U)).next();
+}
+
+}  // namespace
+
+PolicyLoop::PolicyLoop(Environment& environment, PolicyManager& policies, TransitionSink& sink,
+                       FaultCounters& faults, const PolicyLoopConfig& config,
+                       const Contract& contract, const std::atomic<bool>& stop)
+    : environment_(environment),
+      policies_(policies),
+      sink_(sink),
+      faults_(faults),
+      config_(config),
+      stop_(stop),
+      period_s_(1.0 / contract.policy_rate_hz),
+      idle_(std::chrono::duration_cast<std::chrono::milliseconds>(
+          std::chrono::duration<double>(std::min(period_s_, kLongestIdle_s)))),
+      noise_generator_(Random(config.seed ^ kNoiseStream).next()),
+      noise_(static_cast<std::size_t>(contract.action_dim())),
+      action_(noise_.size()) {}
+
+bool PolicyLoop::limit_reached() const noexcept {
+  return (config_.episodes > 0 && episode() >= config_.episodes) ||
+         (config_.steps > 0 && steps() >= config_.steps);
+}
+
+bool PolicyLoop::wait_for_start() {
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (policies_.acquire() != nullptr && !paused_.load(std::memory_order_relaxed)) return true;
+    on_step_();
+    std::this_thread::sleep_for(idle_);  // the arm holds meanwhile
+  }
+  return false;
+}
+
+void PolicyLoop::run(const std::function<void()>& on_step,
+                     const std::function<void(const EpisodeResult&)>& on_episode) {
+  on_step_ = on_step;
+  while (!limit_reached() && wait_for_start()) {
+    EpisodeResult result;
+    result.episode = episode();
+    result.evaluation = config_.evaluate_every > 0 &&
+                        result.episode % static_cast<std::uint32_t>(config_.evaluate_every) ==
+                            static_cast<std::uint32_t>(config_.evaluate_every - 1);
+    if (!run_episode(result)) return;
+    episode_.fetch_add(1, std::memory_order_relaxed);
+    on_episode(result);
+  }
+}
+
+bool PolicyLoop::run_episode(EpisodeResult& result) {
+  end_episode_.store(false, std::memory_order_relaxed);
+  // Before the reset, so that an arm that waits for its learner does so in hold, not mid-episode.
+  if (!sink_.wait_until_allowed()) return false;
+  if (!environment_.reset(episode_seed(config_.seed, result.episode))) return false;
+  bool done = false;
+  while (!done) {
+    if (!sink_.wait_until_allowed()) return false;
+    if (!step(result, done)) return false;
+  }
+  return true;
+}
+
+bool PolicyLoop::act(bool evaluation, std::uint64_t& version) {
+  // Drawn in evaluation episodes, too, so that their number does not change the others.
+  noise_generator_.fill(noise_, config_.noise_scale);
+  if (evaluation) std::fill(noise_.begin(), noise_.end(), 0.0F);
+  const auto begin = std::chrono::steady_clock::now();
+  const Policy* policy = policies_.acquire();
+  version = policy->version();
+  const bool ran = policy->session().run(environment_.observation(), noise_, action_);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (took.count() > period_s_) faults_.raise(Fault::kPolicyLate, took.count(), period_s_);
+  return ran;
+}
+
+bool PolicyLoop::step(EpisodeResult& result, bool& done) {
+  const std::span<const float> observation = environment_.observation();
+  std::copy(observation.begin(), observation.end(), transition_.observation.begin());
+  std::uint64_t version = 0;
+  if (!act(result.evaluation, version)) {
+    // An action that is not a number is refused below and counted there.
+    std::fill(action_.begin(), action_.end(), std::numeric_limits<float>::quiet_NaN());
+  }
+  const auto outcome = environment_.step(action_, version);
+  if (!outcome) return false;
+  on_step_();
+
+  const std::span<const float> next = environment_.observation();
+  std::copy(next.begin(), next.end(), transition_.next_observation.begin());
+  std::copy(action_.begin(), action_.end(), transition_.action.begin());
+  transition_.time_ns = environment_.time_ns();
+  transition_.reward = outcome->reward;
+  transition_.terminated = outcome->terminated;
+  transition_.truncated = outcome->truncated || end_episode_.load(std::memory_order_relaxed);
+  transition_.success = outcome->success;
+  transition_.evaluation = result.evaluation;
+  transition_.episode = result.episode;
+  transition_.step = result.steps;
+  transition_.policy_version = version;
+  done = transition_.terminated || transition_.truncated;
+  ++result.steps;
+  result.episode_return += outcome->reward;
+  result.success = result.success || outcome->success;
+  result.policy_version = version;
+  if (outcome->fault) {  // no action was executed: nothing to learn from
+    faults_.raise(*outcome->fault, outcome->fault_value, 1.0);
+    return true;
+  }
+  steps_.fetch_add(1, std::memory_order_relaxed);
+  return sink_.push(transition_);
+}
+
+}  // namespace serl_rt
