@@ -5,12 +5,12 @@ Actor and critics share one image encoder, which only the critics' loss trains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from serl_rt.learner.agents.sac import (
     NETWORK_DEFAULTS,
@@ -96,6 +96,46 @@ def encode_batch(batch: Batch, encoder: EncodingWrapper, *, train: bool) -> Batc
     return batch._replace(observations=observations, next_observations=next_observations)
 
 
+def update_in_parts(
+    update: Callable[[Batch, Iterable[str]], tuple[object, Info]],
+    batch: Batch,
+    utd_ratio: int,
+    critics: Iterable[str] = ("critic",),
+    others: Iterable[str] = ("actor", "temperature"),
+) -> Info:
+    """Update the critics on `utd_ratio` parts of the batch in turn, then the others on all of it.
+
+    Returns the critics' mean metrics with the others'. Raises ValueError when the batch does not
+    divide.
+    """
+    if utd_ratio < 1 or batch.size % utd_ratio:
+        raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
+    part = batch.size // utd_ratio
+    starts = range(0, batch.size, part)
+    infos = [update(slice_batch(batch, start, start + part), critics)[1] for start in starts]
+    return mean_info(infos) | update(batch, others)[1]
+
+
+def make_state(
+    networks: Mapping[str, nn.Module],
+    config: SACConfig,
+    optimizers: Mapping[str, OptimizerConfig] | None,
+    targets: Iterable[str],
+    seed: int,
+    device: torch.device | str,
+) -> TrainState:
+    """Return the state of an agent that has more networks than SAC, an optimizer for each."""
+    return TrainState(
+        networks,
+        {name: (optimizers or {}).get(name, OptimizerConfig()) for name in networks},
+        targets=targets,
+        seed=seed,
+        device=device,
+        step_unused=config.step_unused_optimizers,
+        all_parameters=config.optimizers_cover_all,
+    )
+
+
 @dataclass
 class DrQAgent:
     """A SAC agent and the encoder between its batches and its losses.
@@ -122,7 +162,7 @@ class DrQAgent:
         self, batch: Batch, networks_to_update: Iterable[str] = NETWORKS
     ) -> tuple[DrQAgent, Info]:
         """Update the named networks once, all losses at the parameters before the update."""
-        return self._update(self._prepare(batch), networks_to_update)
+        return self.update_prepared(self.prepare(batch), networks_to_update)
 
     def update_critics(self, batch: Batch) -> tuple[DrQAgent, Info]:
         """Update only the critics and, by their loss, the encoder."""
@@ -134,16 +174,7 @@ class DrQAgent:
         The actor sees the whole batch, in the same shifts. Raises ValueError when the batch does
         not divide.
         """
-        if utd_ratio < 1 or batch.size % utd_ratio:
-            raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-        batch = self._prepare(batch)
-        part = batch.size // utd_ratio
-        infos: list[Info] = []
-        for start in range(0, batch.size, part):
-            _, info = self._update(slice_batch(batch, start, start + part), ("critic",))
-            infos.append(info)
-        _, info = self._update(batch, ("actor", "temperature"))
-        return self, mean_info(infos) | info
+        return self, update_in_parts(self.update_prepared, self.prepare(batch), utd_ratio)
 
     def sample_actions(
         self,
@@ -155,10 +186,14 @@ class DrQAgent:
         """Return actions (batch, action_dim): the policy's mode, or a sample from `generator`."""
         return self.sac.sample_actions(observations, argmax=argmax, generator=generator)
 
-    def _prepare(self, batch: Batch) -> Batch:
+    def prepare(self, batch: Batch) -> Batch:
+        """Do what comes before the losses: see `prepare_batch`."""
         return prepare_batch(batch, self.encoder, self.pixels, self.state.generator)
 
-    def _update(self, batch: Batch, networks: Iterable[str]) -> tuple[DrQAgent, Info]:
+    def update_prepared(
+        self, batch: Batch, networks: Iterable[str] = NETWORKS
+    ) -> tuple[DrQAgent, Info]:
+        """Update from a batch that went through `prepare`."""
         names = tuple(networks)
         if self.pixels.share_encodings:
             batch = encode_batch(batch, self.encoder, train="critic" in names)

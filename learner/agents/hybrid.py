@@ -18,18 +18,19 @@ from serl_rt.learner.agents.drq import (
     PixelConfig,
     critic_on,
     encode_batch,
+    make_state,
     policy_on,
     prepare_batch,
+    update_in_parts,
 )
 from serl_rt.learner.agents.sac import (
     NETWORK_DEFAULTS,
     Info,
     SACAgent,
     SACConfig,
-    mean_info,
     seeded_initialization,
 )
-from serl_rt.learner.data.batch import Batch, slice_batch
+from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.grasp import GraspCritic
 from serl_rt.learner.networks.lagrange import LagrangeMultiplier
 from serl_rt.learner.networks.mlp import MLP
@@ -157,17 +158,8 @@ class HybridAgent:
 
     def update_high_utd(self, batch: Batch, *, utd_ratio: int) -> tuple[HybridAgent, Info]:
         """Update both critics on `utd_ratio` parts of the batch, then the rest on all of it."""
-        if utd_ratio < 1 or batch.size % utd_ratio:
-            raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-        batch = self._prepare(batch)
-        part = batch.size // utd_ratio
         critics = ("critic", "grasp_critic")
-        infos: list[Info] = []
-        for start in range(0, batch.size, part):
-            _, info = self._update(slice_batch(batch, start, start + part), critics)
-            infos.append(info)
-        _, info = self._update(batch, ("actor", "temperature"))
-        return self, mean_info(infos) | info
+        return self, update_in_parts(self._update, self._prepare(batch), utd_ratio, critics)
 
     def _prepare(self, batch: Batch) -> Batch:
         if self.encoder is not None:
@@ -266,15 +258,7 @@ class HybridAgent:
                 ),
                 "temperature": LagrangeMultiplier(temperature_init, constraint="geq"),
             }
-        state = TrainState(
-            networks,
-            {name: (optimizers or {}).get(name, OptimizerConfig()) for name in networks},
-            targets=target_networks,
-            seed=seed,
-            device=device,
-            step_unused=config.step_unused_optimizers,
-            all_parameters=config.optimizers_cover_all,
-        )
+        state = make_state(networks, config, optimizers, target_networks, seed, device)
         entropy = config.target_entropy
         entropy = -layout.action_dim / 2 if entropy is None else entropy
         wrapper = seen if isinstance(seen, EncodingWrapper) else None

@@ -60,18 +60,19 @@ class EncoderConfig:
 
 
 def make_encoding_wrapper(
-    config: EncoderConfig, observations: Mapping[str, Tensor]
+    config: EncoderConfig, observations: Mapping[str, Tensor], trunk: FrozenTrunk | None = None
 ) -> EncodingWrapper:
     """Return the encoder for observations shaped like these examples (batch, ...).
 
-    A frozen trunk is shared by all cameras; everything else each has its own. Raises ValueError
+    A frozen trunk (`trunk`, if there is one already) is shared by all cameras; everything else
+    each has its own. Raises ValueError
     that names a missing observation or an image of the wrong shape.
     """
     for key in (*config.image_keys, *config.proprio_keys):
         if key not in observations:
             given = ", ".join(sorted(observations))
             raise ValueError(f"no {key!r} among the observations: {given}")
-    trunk = _frozen_trunk(config)
+    trunk = trunk or _frozen_trunk(config)
     encoders: dict[str, Encoder] = {}
     for key in config.image_keys:
         shape = image_shape(observations[key], config.stack, key)
