@@ -47,7 +47,6 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.add_option("--keys", o.keys,
                  "folder of CURVE keys (serl-rt keys); needed for any address but loopback");
   app.add_option("--summary", o.summary, "write a JSON summary here at the end");
-  app.add_option("--transitions", o.transitions, "also write every transition to this file");
   app.add_option("--drain-timeout", o.drain_timeout_s,
                  "at the end wait this long [s] for the learner's acknowledgements")
       ->check(CLI::Range(0.0, 60.0))
