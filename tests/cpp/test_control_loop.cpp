@@ -143,6 +143,7 @@ TEST_CASE("another thread steers a running loop, watches it, and stops it at res
   Target target;
   target.mode = Mode::kCartesianImpedance;
   std::uint64_t ticks = 0;
+  std::uint64_t loop_ticks = 0;
   bool ordered = true;
   while (ticks < 20'000) {
     const ControllerStatus status = setup.controller.status();
@@ -156,7 +157,9 @@ TEST_CASE("another thread steers a running loop, watches it, and stops it at res
     }
     gains.translational_stiffness = gains.translational_stiffness == 2000.0 ? 1000.0 : 2000.0;
     setup.controller.gains().write(gains);
-    ordered = ordered && setup.loop.timing().ticks >= ticks;
+    const std::uint64_t counted = setup.loop.timing().ticks;
+    ordered = ordered && counted >= loop_ticks;
+    loop_ticks = counted;
   }
   stop = true;
   control.join();

@@ -84,6 +84,42 @@ void check_refused(Cell& cell, const Target& target, Fault fault) {
   CHECK(after.mode == before.mode);
 }
 
+// An arm that cannot move, pressed towards a target: the force along x that the law asks for.
+struct Press {
+  static constexpr double kError = 0.005;  // [m]
+
+  static ControllerConfig unfiltered(ControllerConfig config) {
+    config.filter.time_constant_s = 0.0;
+    config.speed.linear = 10.0;  // the error within one tick
+    return config;
+  }
+  explicit Press(const ControllerConfig& config = {}) : controller(unfiltered(config)) {
+    controller.set_record_ring(records.get());
+    controller.start(state);
+    send();
+  }
+  void send() {
+    Target target;
+    target.mode = Mode::kCartesianImpedance;
+    target.pose = state.O_T_EE;
+    target.pose.position.x() += kError;
+    controller.targets().write(target);
+  }
+  double force(int ticks) {
+    TickRecord record;
+    for (int i = 0; i < ticks; ++i) {
+      controller.tick(state);
+      while (records->try_pop(record)) continue;
+    }
+    const Jacobian& J = state.zero_jacobian;
+    return (J * J.transpose()).ldlt().solve(J * record.tau_law)[0];
+  }
+
+  State state = test::state_at(test::kHome);
+  std::unique_ptr<RecordRing> records = std::make_unique<RecordRing>();
+  Controller controller;
+};
+
 }  // namespace
 
 TEST_CASE("at the start the arm is held where it is, without a torque") {
@@ -350,39 +386,34 @@ TEST_CASE("a target on the box's bound is inside, float rounding included") {
   CHECK(cell.controller.status().target_sequence == cell.sequence);
 }
 
-TEST_CASE("gains out of range are refused, good ones taken over smoothly") {
-  Cell cell;
+TEST_CASE("gains out of range are refused, good ones taken over smoothly, and at once by a start") {
+  Press press;
+  CHECK(press.force(4000) == doctest::Approx(2000.0 * Press::kError).epsilon(0.01));
   CartesianGains gains;
   gains.translational_stiffness = 1e6;
-  cell.controller.gains().write(gains);
-  cell.tick();
-  CHECK(cell.count(Fault::kGainsOutOfRange) == 1);
+  press.controller.gains().write(gains);
+  CHECK(press.force(100) == doctest::Approx(2000.0 * Press::kError).epsilon(0.01));
+  CHECK(press.controller.faults().count(Fault::kGainsOutOfRange) == 1);
 
-  // Pressed against its target by a known error, the force follows the stiffness.
-  Controller controller{ControllerConfig{}};
-  const State state = test::state_at(test::kHome);
-  auto records = std::make_unique<RecordRing>();
-  controller.set_record_ring(records.get());
-  controller.start(state);
-  Target target;
-  target.mode = Mode::kCartesianImpedance;
-  target.pose = state.O_T_EE;
-  target.pose.position.x() += 0.005;
-  controller.targets().write(target);
-  const auto force = [&](int ticks) {
-    TickRecord record;
-    for (int i = 0; i < ticks; ++i) {
-      controller.tick(state);
-      while (records->try_pop(record)) continue;
-    }
-    const Jacobian& J = state.zero_jacobian;
-    return ((J * J.transpose()).ldlt().solve(J * record.tau_law))[0];
-  };
-  CHECK(force(4000) == doctest::Approx(2000.0 * 0.005).epsilon(0.01));
   gains.translational_stiffness = 1000.0;
-  controller.gains().write(gains);
-  CHECK(force(1) == doctest::Approx((2000.0 - 5.0) * 0.005).epsilon(0.01));
-  CHECK(force(4000) == doctest::Approx(1000.0 * 0.005).epsilon(0.01));
+  press.controller.gains().write(gains);
+  CHECK(press.force(1) == doctest::Approx((2000.0 - 5.0) * Press::kError).epsilon(1e-3));
+  CHECK(press.force(200) == doctest::Approx((1000.0 + 365.0) * Press::kError).epsilon(0.01));
+  press.controller.start(press.state);
+  press.send();
+  CHECK(press.force(1) == doctest::Approx(1000.0 * Press::kError).epsilon(0.01));
+}
+
+TEST_CASE("the integral grows while the arm is blocked, and a new target takes it back") {
+  ControllerConfig config;
+  config.gains.translational_Ki = 100.0;
+  Press press(config);
+  const double spring = 2000.0 * Press::kError;
+  CHECK(press.force(1) == doctest::Approx(spring + 100.0 * Press::kError).epsilon(0.01));
+  CHECK(press.force(9) == doctest::Approx(spring + 1000.0 * Press::kError).epsilon(0.01));
+  CHECK(press.force(1000) == doctest::Approx(spring + 100.0 * 0.1).epsilon(0.01));  // its clamp
+  press.send();
+  CHECK(press.force(1) == doctest::Approx(spring + 100.0 * Press::kError).epsilon(0.01));
 }
 
 TEST_CASE("a requested stop brakes, holds, and ends only with a deliberate command") {
