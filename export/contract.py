@@ -21,6 +21,8 @@ FRAMES = ("", "base", "tool", "start")
 """`tool` turns with the end effector; `start` is the tool's pose when the episode began."""
 MAX_SIZE = 4096
 """Most components of one observation field."""
+SMALLEST_RANGE = 1e-9
+"""Between low and high: what is divided by it must stay finite in float32."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ class ObservationField:
     shape: tuple[int, ...] = setting(low=1, high=MAX_SIZE)
     unit: str = setting(choices=UNITS)
     frame: str = setting(choices=FRAMES)
-    low: tuple[float, ...] = setting()
+    low: tuple[float, ...] = setting(low=-1e30, high=1e30)
     """Expected smallest value per component, C order; used to normalise, not to clip."""
-    high: tuple[float, ...] = setting()
+    high: tuple[float, ...] = setting(low=-1e30, high=1e30)
     """Expected largest value per component."""
     dtype: str = setting("float32", choices=("float32",))
 
@@ -248,6 +250,7 @@ def parse_contract(table: Mapping[str, Any], name: object, source: Source) -> Co
 
     Raises ConfigError that names the file, the key and the allowed values.
     """
+    table = _round(table)
     _check_name("name", name, source)
     known = [f.name for f in fields(_Scalars)] + list(_LISTS)
     for key in table:
@@ -267,6 +270,15 @@ def parse_contract(table: Mapping[str, Any], name: object, source: Source) -> Co
     )
     _check_names(contract, source)
     return contract
+
+
+def _round(value: Any) -> Any:
+    """Round numbers as the canonical JSON does, so that reading that gives an equal contract."""
+    if isinstance(value, Mapping):
+        return {key: _round(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_round(item) for item in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def _rows(
@@ -333,8 +345,9 @@ def _check_name(key: str, name: object, source: Source) -> None:
 
 def _check_order(low: tuple[float, ...], high: tuple[float, ...], source: Source) -> None:
     for i, (lower, upper) in enumerate(zip(low, high, strict=True)):
-        if not lower < upper:
-            raise source.error(f"high[{i}]", upper, f"greater than low[{i}] = {lower:.9g}")
+        if not upper - lower >= SMALLEST_RANGE:
+            allowed = f"greater than low[{i}] = {lower:.9g} by {SMALLEST_RANGE:.9g} or more"
+            raise source.error(f"high[{i}]", upper, allowed)
 
 
 def _check_names(contract: Contract, source: Source) -> None:

@@ -154,7 +154,7 @@ _NOUNS: dict[Any, tuple[str, str]] = {
 }
 
 
-_LARGEST = 2.0**63 - 1024  # what C++ reads as well; a NaN fails the comparison, too
+_LARGEST = 1e300  # a NaN fails the comparison, too
 
 
 def _range_words(metadata: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@
 namespace serl_rt {
 namespace {
 
-constexpr int kMaxSize = 4096;  // components of one observation field
+constexpr int kMaxSize = 4096;           // components of one observation field
+constexpr double kSmallestRange = 1e-9;  // 1 / range must stay finite in float32
 
 using Names = std::vector<std::string_view>;
 
@@ -136,9 +137,9 @@ void check_range(const std::string& where, const std::vector<double>& values, st
 void check_order(const std::string& where, const std::vector<double>& low,
                  const std::vector<double>& high) {
   for (std::size_t i = 0; i < low.size(); ++i) {
-    if (!(low[i] < high[i])) {
+    if (!(high[i] - low[i] >= kSmallestRange)) {
       refuse(where + ".high[" + std::to_string(i) + ']', number(high[i]),
-             "greater than low = " + number(low[i]));
+             "greater than low = " + number(low[i]) + " by " + number(kSmallestRange) + " or more");
     }
   }
 }
@@ -168,11 +169,11 @@ void check_observation(const std::string& where, const ObservationField& field) 
   check_choice(where + ".unit", field.unit,
                {"1", "m", "m/s", "rad", "rad/s", "N", "Nm", "m,1", "m/s,rad/s", "N,Nm"});
   check_choice(where + ".frame", field.frame, {"", "base", "tool", "start"});
+  check_computed(where, field);
   const auto size = static_cast<std::size_t>(field.size());
   check_range(where + ".low", field.low, size, -kLargest, kLargest);
   check_range(where + ".high", field.high, size, -kLargest, kLargest);
   check_order(where, field.low, field.high);
-  check_computed(where, field);
 }
 
 void check_gripper(const std::string& where, const ActionField& field) {

@@ -1,0 +1,199 @@
+"""Writes the policy files on which both languages test what they accept and refuse.
+
+    python tests/golden/make_policies.py [FOLDER]
+
+The models are written node by node, so the bytes are the same on every machine.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from serl_rt.export.contract import Contract
+
+FOLDER = Path(__file__).parent / "policies"
+OPSET = 20
+IR_VERSION = 10
+
+CONTRACT = Contract.from_json(
+    """{"name": "golden", "policy_rate_hz": 100,
+    "workspace": {"low": [0.3, -0.25, 0.012], "high": [0.7, 0.25, 0.5]},
+    "observation": [
+      {"name": "tcp_position", "shape": [3], "unit": "m", "frame": "base",
+       "low": [0.3, -0.25, 0], "high": [0.7, 0.25, 0.5]},
+      {"name": "gripper", "shape": [1], "unit": "1", "frame": "", "low": [0], "high": [1]},
+      {"name": "goal_position", "shape": [3], "unit": "m", "frame": "base",
+       "low": [0.3, -0.25, 0], "high": [0.7, 0.25, 0.5]}],
+    "action": [
+      {"name": "tcp_delta", "shape": [3], "scale": [0.05, 0.05, 0.05]},
+      {"name": "gripper", "kind": "binary", "threshold": 0.1}]}"""
+)
+OTHER_CONTRACT = Contract.from_json(
+    CONTRACT.canonical_json().replace('"policy_rate_hz":100', '"policy_rate_hz":50')
+)
+# Every kind of field and of number that a contract can hold.
+EVERYTHING = Contract.from_json(
+    """{"name": "everything_0", "policy_rate_hz": 33.3333333333,
+    "workspace": {"low": [-0.1, -1e-7, -10], "high": [0.1234567891, 1, 10.0]},
+    "observation": [
+      {"name": "q", "shape": [7], "unit": "rad", "frame": "",
+       "low": [-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159],
+       "high": [2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159]},
+      {"name": "tcp_vel", "shape": [6], "unit": "m/s,rad/s", "frame": "tool",
+       "low": [-1, -1, -1, -1, -1, -1], "high": [1, 1, 1, 1, 1, 1]},
+      {"name": "height_map", "shape": [2, 2], "unit": "m", "frame": "",
+       "low": [-0.0, 0, 123456789.5, 1e-300], "high": [1e-5, 0.00012345678949, 1e20, 1e29]}],
+    "images": [{"name": "wrist", "height": 128, "width": 160}],
+    "action": [
+      {"name": "gripper", "kind": "continuous_delta", "scale": 0.25},
+      {"name": "tcp_delta", "shape": [6], "scale": [0.05, 0.05, 0.05, 0.2, 0.2, 0.2],
+       "frame": "tool", "anchor": "target"}]}"""
+)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def input_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
+    """Return each input's shape with the batch dimension."""
+    shapes: dict[str, tuple[int, ...]] = {f.name: (1, *f.shape) for f in contract.observation}
+    return shapes | {"noise": (1, contract.action_dim)}
+
+
+def make_model(
+    shapes: Shapes,
+    *,
+    version: int,
+    contract: Contract = CONTRACT,
+    dtype: int = TensorProto.FLOAT,
+    gain: float = 0.3,
+    squash: tuple[str, ...] = ("Tanh",),
+    copies: int = 1,
+    loop: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return action = squash(observation @ weight + 0.5 noise), with the contract's metadata.
+
+    `copies`: how often the action is in the output. `loop`: trips through a loop, to be slow.
+    """
+    names = [name for name in shapes if name != "noise"]
+    size = sum(int(np.prod(shapes[name])) for name in names)
+    actions = contract.action_dim
+    generator = np.random.default_rng(version)
+    weight = gain * generator.standard_normal((size, actions))
+    real = helper.tensor_dtype_to_np_dtype(dtype)
+    constants = {"weight": weight.astype(real), "half": np.asarray(0.5, real)}
+    nodes = [
+        helper.make_node("Concat", names, ["observation"], axis=1),
+        helper.make_node("MatMul", ["observation", "weight"], ["mean"]),
+        helper.make_node("Mul", ["noise", "half"], ["exploration"]),
+        helper.make_node("Add", ["mean", "exploration"], ["x0"]),
+    ]
+    for i, operator in enumerate(squash):
+        nodes.append(helper.make_node(operator, [f"x{i}"], [f"x{i + 1}"]))
+    last = f"x{len(squash)}"
+    if loop:
+        constants |= {"trips": np.asarray(loop, np.int64), "yes": np.asarray(True)}
+        body = helper.make_graph(
+            [
+                helper.make_node("Identity", ["go"], ["go_on"]),
+                helper.make_node("Tanh", ["x"], ["bounded"]),
+                helper.make_node("Add", ["bounded", "x"], ["more"]),
+                helper.make_node("Tanh", ["more"], ["next"]),
+            ],
+            "body",
+            [
+                helper.make_tensor_value_info("trip", TensorProto.INT64, []),
+                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("x", dtype, [1, actions]),
+            ],
+            [
+                helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("next", dtype, [1, actions]),
+            ],
+        )
+        nodes.append(helper.make_node("Loop", ["trips", "yes", last], ["looped"], body=body))
+        last = "looped"
+    nodes.append(helper.make_node("Concat", [last] * copies, ["action"], axis=1))
+    graph = helper.make_graph(
+        nodes,
+        "policy",
+        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("action", dtype, [1, copies * actions])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    if metadata is None:
+        metadata = {
+            "contract": contract.canonical_json(),
+            "contract_id": contract.contract_id,
+            "version": str(version),
+            "training_step": str(100 * version),
+            "recipe": "golden",
+        }
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
+def policies() -> dict[str, Callable[[], bytes]]:
+    """Return what to write: file name -> its bytes."""
+    shapes = input_shapes(CONTRACT)
+    without_gripper = {name: shape for name, shape in shapes.items() if name != "gripper"}
+    return {
+        "version_1": lambda: make_model(shapes, version=1),
+        "version_2": lambda: make_model(shapes, version=2),
+        "version_3": lambda: make_model(shapes, version=3),
+        "other_contract": lambda: make_model(
+            input_shapes(OTHER_CONTRACT), version=9, contract=OTHER_CONTRACT
+        ),
+        "no_metadata": lambda: make_model(shapes, version=9, metadata={}),
+        "wrong_shape": lambda: make_model(shapes | {"tcp_position": (1, 4)}, version=9),
+        "wrong_output": lambda: make_model(shapes, version=9, copies=2),
+        "wrong_dtype": lambda: make_model(shapes, version=9, dtype=TensorProto.DOUBLE),
+        "missing_input": lambda: make_model(without_gripper, version=9),
+        "extra_input": lambda: make_model({"secret": (1, 2)} | shapes, version=9),
+        "not_a_number": lambda: make_model(
+            shapes, version=9, squash=("Abs", "Neg", "Sqrt", "Tanh")
+        ),
+        "out_of_range": lambda: make_model(shapes, version=9, gain=30.0, squash=()),
+        "slow": lambda: make_model(shapes, version=9, loop=100_000),
+        "endless": lambda: make_model(shapes, version=9, loop=2**40),
+    }
+
+
+def expected_rows(model: bytes, count: int = 32) -> NDArray[np.float32]:
+    """Run a good model on random inputs: rows of observation, noise and action."""
+    from serl_rt.export.normalise import concatenate
+    from serl_rt.export.verify import OnnxPolicy, make_probes
+
+    policy = OnnxPolicy(model, CONTRACT)
+    probes = make_probes(CONTRACT, count, seed=7)
+    actions = [policy.act(*probes.row(i)) for i in range(count)]
+    observation = concatenate(CONTRACT, probes.observation)
+    return np.concatenate([observation, probes.noise, np.concatenate(actions)], axis=1)
+
+
+def main(folder: Path) -> None:
+    """Write every file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in policies().items():
+        (folder / f"{name}.onnx").write_bytes(make())
+    np.savetxt(
+        folder / "version_1_expected.txt", expected_rows(policies()["version_1"]()), fmt="%.9g"
+    )
+    for name, contract in (("golden", CONTRACT), ("everything", EVERYTHING)):
+        text = f"{contract.canonical_json()}\n{contract.contract_id}\n"
+        (folder / f"contract_{name}.txt").write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
