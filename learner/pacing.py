@@ -16,15 +16,21 @@ class Pacing:
     start_training: int
     """Transitions before the first update."""
     slack: int
-    """Transitions by which a lockstep controller may be ahead of the updates."""
+    """Transitions by which a lockstep controller may be ahead of what the next update needs."""
+    step: int = 1
+    """Critic updates that are made at once."""
 
     def updates_due(self, env_steps: int) -> int:
         """Return how many critic updates this many transitions allow in all."""
         return max(0, math.floor((env_steps - self.start_training) * self.utd_ratio))
 
     def transitions_allowed(self, updates: int) -> int:
-        """Return how many transitions this many critic updates allow in all."""
-        return self.start_training + math.floor(updates / self.utd_ratio) + self.slack
+        """Return how many transitions this many critic updates allow in all.
+
+        Always enough for the next update, so that neither side waits for the other.
+        """
+        needed = math.ceil((updates + self.step) / self.utd_ratio)
+        return self.start_training + needed + self.slack
 
 
 class SuccessWindow:

@@ -83,7 +83,7 @@ class TrainingRecipe:
     start_training: int = setting(200, low=1, unit="transitions", doc="received before updates")
     utd_ratio: float = setting(1.0, low=0.001, high=1000.0, doc="critic updates per transition")
     critic_actor_ratio: int = setting(1, low=1, high=1000, doc="critic updates per actor update")
-    credit_slack: int = setting(50, low=1, unit="transitions", doc="lead of a lockstep controller")
+    credit_slack: int = setting(50, low=0, unit="transitions", doc="lead of a lockstep controller")
     max_env_steps: int = setting(20_000, low=1, unit="transitions")
     publish_period: int = setting(100, low=1, unit="critic updates")
     checkpoint_period: int = setting(2_000, low=1, unit="critic updates")

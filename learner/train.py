@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from serl_rt.export.publish import PolicyFile
+from serl_rt.export.publish import PolicyFile, write_policy_file
 from serl_rt.learner.agents.sac import Info, SACAgent
 from serl_rt.learner.checkpoint import CheckpointFolder
 from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
@@ -45,6 +45,22 @@ class Received(Protocol):
         """Name -> (count, ...)."""
 
 
+class Verdict(Protocol):
+    """What a controller did with a policy."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it acts now."""
+
+    @property
+    def swap_ms(self) -> float:
+        """Time from the offer to acting [ms]."""
+
+
 class Link(Protocol):
     """The learner's end of the wire; it works in its own thread."""
 
@@ -59,6 +75,9 @@ class Link(Protocol):
 
     def publish(self, policy: PolicyFile) -> None:
         """Offer a policy to the controllers."""
+
+    def policy_verdicts(self) -> Iterable[Verdict]:
+        """Return what controllers did with policies since the last call."""
 
 
 class Exporter(Protocol):
@@ -123,7 +142,10 @@ class Trainer:
         self.progress = Progress()
         self.info: dict[str, float] = {}
         self.pacing = Pacing(
-            self.recipe.utd_ratio, self.recipe.start_training, self.recipe.credit_slack
+            self.recipe.utd_ratio,
+            self.recipe.start_training,
+            self.recipe.credit_slack,
+            self.recipe.critic_actor_ratio,
         )
         self._counters: dict[str, EpisodeCounter] = {}
         self._started = time.monotonic()
@@ -201,17 +223,14 @@ class Trainer:
 
     # --- learning -------------------------------------------------------------------------------
 
-    def _step_size(self) -> int:
-        return self.recipe.critic_actor_ratio
-
     def update_due(self) -> bool:
         """Whether the transitions so far allow another update."""
         due = self.pacing.updates_due(self.progress.env_steps)
-        return len(self.source) > 0 and self.progress.updates + self._step_size() <= due
+        return len(self.source) > 0 and self.progress.updates + self.pacing.step <= due
 
     def update(self) -> None:
         """Update critics and actor once, then whatever is due after so many updates."""
-        ratio = self._step_size()
+        ratio = self.pacing.step
         batch = sample_parts(self.source, ratio, self.recipe.batch_size, self.sampling)
         batch = batch_to_device(batch, self.agent.state.device)
         if ratio == 1:
@@ -252,15 +271,19 @@ class Trainer:
         self._logged = (now, self.progress.updates, self.progress.env_steps)
         extra = {"updates": self.progress.updates, "time_s": self._elapsed()}
         self.metrics.write("update", self.progress.env_steps, self.info | extra)
+        for verdict in self.link.policy_verdicts():
+            row: dict[str, float] = {"version": verdict.version, "accepted": verdict.accepted}
+            row["swap_ms"] = verdict.swap_ms
+            self.metrics.write("policy", self.progress.env_steps, row | extra)
 
     # --- results --------------------------------------------------------------------------------
 
-    def publish(self) -> PolicyFile:
+    def publish(self) -> None:
         """Export the policy, verified, and offer it. Raises PolicyRefused when it must not act."""
         self.progress.version += 1
         policy = self.exporter.export(self.progress.version, self.progress.updates)
+        write_policy_file(policy, self.folder / "policy.onnx")
         self.link.publish(policy)
-        return policy
 
     def save(self) -> Path:
         """Write a checkpoint."""

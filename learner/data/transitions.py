@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from serl_rt.export.contract import Contract
@@ -125,6 +126,16 @@ def _required(columns: Columns, name: str) -> NDArray[Any]:
         return columns[name]
     except KeyError:
         raise ValueError(f"column {name} is missing; there are {', '.join(columns)}") from None
+
+
+def observation_spec(contract: Contract) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Return shape and type of what `TransitionDecoder` makes of one observation."""
+    spec: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+        STATE: ((contract.observation_dim,), torch.float32)
+    }
+    for image in contract.images:
+        spec[image.name] = ((image.height, image.width, 3), torch.uint8)
+    return spec
 
 
 class Episode(NamedTuple):

@@ -1,0 +1,227 @@
+"""`serl-rt learn`: start or continue a run of learning."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from serl_rt.export.contract import Contract
+from serl_rt.export.demonstrations import DemonstrationsError, load_demonstrations
+from serl_rt.export.keys import KeysError
+from serl_rt.export.messages import transition_columns
+from serl_rt.export.publish import read_policy_file
+from serl_rt.export.task import load_task
+from serl_rt.export.toml_config import ConfigError
+from serl_rt.export.verify import PolicyRefused
+from serl_rt.learner.agents.build import build_agent
+from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
+from serl_rt.learner.data.mixing import DemonstrationMixer
+from serl_rt.learner.data.replay import ReplayBuffer
+from serl_rt.learner.data.transition_log import TransitionLog, TransitionLogError
+from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
+from serl_rt.learner.display import LineDisplay, make_display
+from serl_rt.learner.metrics import (
+    JsonLinesSink,
+    MetricSink,
+    MetricSinks,
+    TensorBoardSink,
+    WandbSink,
+)
+from serl_rt.learner.pacing import SuccessWindow
+from serl_rt.learner.policy_export import make_exporter
+from serl_rt.learner.process import keep_freed_memory, set_threads, stop_on_signal
+from serl_rt.learner.receive import LearnerServer, LearnerServerError
+from serl_rt.learner.recipe import Recipe, TrainingRecipe, load_recipe
+from serl_rt.learner.run_folder import RunFolder, identity
+from serl_rt.learner.train import NonFiniteLossError, Trainer
+
+USER_ERRORS = (
+    CheckpointError,
+    ConfigError,
+    DemonstrationsError,
+    KeysError,
+    LearnerServerError,
+    NonFiniteLossError,
+    PolicyRefused,
+    TransitionLogError,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's definition."""
+    p = argparse.ArgumentParser(
+        prog="serl-rt learn",
+        description="Learn a task from the transitions of a controller, and send it policies.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    p.add_argument("--recipe", default="rlpd_state", help="bundled recipe's name, or a .toml file")
+    p.add_argument("--task", default="pick_cube", help="bundled task's name, or a .toml file")
+    p.add_argument("--demos", type=Path, help="demonstrations (.npz); none: online data only")
+    p.add_argument("--bind", default="tcp://127.0.0.1:5588", help="address to listen on")
+    p.add_argument("--keys", type=Path, help="folder of CURVE keys; needed beyond loopback")
+    p.add_argument("--run", type=Path, help="run folder; default runs/RECIPE-TASK")
+    p.add_argument("--resume", action="store_true", help="continue the run in the folder")
+    p.add_argument("--seed", type=int, default=0, help="of parameters, batches and noise")
+    p.add_argument("--max-env-steps", type=int, help="transitions; default: the recipe's")
+    p.add_argument("--device", default="cpu", help="torch device of the updates")
+    p.add_argument("--wandb", metavar="PROJECT", help="also log to Weights & Biases")
+    p.add_argument("--no-tensorboard", action="store_true", help="write only metrics.jsonl")
+    p.add_argument("-v", "--verbose", action="store_true", help="log more")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status (0 done, 1 failed, 2 wrong input, 130 Ctrl-C)."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        with stop_on_signal() as stop:
+            reason = learn(arguments, stop)
+    except USER_ERRORS as error:
+        print(f"serl-rt learn: {error}", file=sys.stderr)
+        return 1 if isinstance(error, NonFiniteLossError | LearnerServerError) else 2
+    except ValueError as error:
+        print(f"serl-rt learn: {error}", file=sys.stderr)
+        return 2
+    return 130 if reason == "interrupted" else 0
+
+
+def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
+    """Train as the arguments say until done or `stop` is set; return the reason for the end."""
+    recipe = load_recipe(arguments.recipe)
+    task = load_task(arguments.task)
+    folder = RunFolder(arguments.run or Path("runs") / f"{recipe.name}-{task.name}")
+    folder.create(recipe, task, arguments.seed, resume=arguments.resume)
+    keep_freed_memory()
+    set_threads(recipe.training.threads)
+    contract = task.contract
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(TransitionLog(folder.transitions, contract.contract_id))
+        fields = [(field.name, field.shape) for field in contract.observation]
+        columns = transition_columns(fields, contract.action_dim)
+        link = stack.enter_context(LearnerServer(log, columns, arguments.bind, keys=arguments.keys))
+        metrics = MetricSinks(make_sinks(arguments, recipe, folder))
+        stack.callback(metrics.close)
+        trainer = make_trainer(arguments, recipe, contract, folder, link, metrics)
+        if arguments.resume:
+            restore(trainer, log, folder)
+        print(f"listening on {link.address}, run folder {folder.root}", flush=True)
+        with make_display(trainer.recipe.max_env_steps) as display:
+            trainer.display = display
+            reason = trainer.run(stop)
+        finish(trainer, folder, link, reason, arguments.seed)
+    return reason
+
+
+def with_limit(training: TrainingRecipe, max_env_steps: int | None) -> TrainingRecipe:
+    """Return the recipe with the command line's limit, if there is one."""
+    if max_env_steps is None:
+        return training
+    if max_env_steps < 1:
+        raise ConfigError(f"--max-env-steps = {max_env_steps}: must be at least 1")
+    return dataclasses.replace(training, max_env_steps=max_env_steps)
+
+
+def make_sinks(
+    arguments: argparse.Namespace, recipe: Recipe, folder: RunFolder
+) -> list[MetricSink]:
+    """Open the metric sinks that were asked for."""
+    sinks: list[MetricSink] = [JsonLinesSink(folder.metrics)]
+    if not arguments.no_tensorboard:
+        sinks.append(TensorBoardSink(folder.tensorboard))
+    if arguments.wandb:
+        config = dataclasses.asdict(recipe)
+        sinks.append(WandbSink(arguments.wandb, folder.root.name, config, folder.root))
+    return sinks
+
+
+def make_trainer(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    contract: Contract,
+    folder: RunFolder,
+    link: LearnerServer,
+    metrics: MetricSink,
+) -> Trainer:
+    """Build agent, replay and exporter, and load the demonstrations."""
+    decoder = TransitionDecoder(
+        contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
+    )
+    spec = observation_spec(contract)
+    replay = ReplayBuffer(recipe.replay.capacity, spec, contract.action_dim)
+    demonstrations = ReplayBuffer(1, spec, contract.action_dim)
+    if arguments.demos is not None:
+        transitions = decoder(load_demonstrations(arguments.demos, contract))
+        demonstrations = ReplayBuffer(transitions.size, spec, contract.action_dim)
+        demonstrations.insert(transitions)
+    elif recipe.agent.bc_weight > 0:
+        raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
+    agent = build_agent(recipe, contract, seed=arguments.seed, device=arguments.device)
+    return Trainer(
+        agent=agent,
+        decoder=decoder,
+        replay=replay,
+        source=DemonstrationMixer(replay, demonstrations, recipe.replay.demonstration_fraction),
+        link=link,
+        exporter=make_exporter(agent.actor, contract, recipe.name),
+        recipe=with_limit(recipe.training, arguments.max_env_steps),
+        window=SuccessWindow(recipe.success.episodes, recipe.success.rate),
+        checkpoints=CheckpointFolder(folder.checkpoints, recipe.training.keep_checkpoints),
+        metrics=metrics,
+        display=LineDisplay(),
+        folder=folder.root,
+        sampling=torch.Generator().manual_seed(arguments.seed + 1),
+        identity=identity(recipe, contract.contract_id, arguments.seed),
+    )
+
+
+def restore(trainer: Trainer, log: TransitionLog, folder: RunFolder) -> None:
+    """Bring back the newest checkpoint and every transition that was acknowledged."""
+    trainer.receive(log, report=False)
+    path = trainer.checkpoints.latest()
+    if path is not None:
+        checkpoint = load_checkpoint(path, trainer.identity)
+        trainer.restore(checkpoint.header, checkpoint.arrays)
+    if folder.policy.is_file():  # newer than the checkpoint after a crash: no number comes twice
+        newest = read_policy_file(folder.policy).version
+        trainer.progress.version = max(trainer.progress.version, newest)
+    print(
+        f"resumed at {trainer.progress.env_steps} steps, {trainer.progress.updates} updates",
+        flush=True,
+    )
+
+
+def finish(
+    trainer: Trainer, folder: RunFolder, link: LearnerServer, reason: str, seed: int
+) -> None:
+    """Write the summary and say what came out."""
+    progress, stats = trainer.progress, link.stats
+    summary = {
+        "reason": reason,
+        **dataclasses.asdict(progress),
+        "success_rate": trainer.window.success_rate,
+        "evaluation_window": trainer.window.count,
+        "link": dataclasses.asdict(stats),
+        "seed": seed,
+    }
+    folder.write_summary(summary)
+    print(
+        f"{reason}: {progress.env_steps} steps, {progress.updates} updates, "
+        f"{progress.version} policies in {progress.wall_s:.1f} s; policy in {folder.policy}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
