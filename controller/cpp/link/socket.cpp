@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <regex>
 #include <set>
 #include <thread>
 #include <zmq.hpp>
@@ -109,11 +110,9 @@ zmq::socket_type zmq_type(Socket::Kind kind) {
 }  // namespace
 
 bool is_local(const std::string& endpoint) {
-  for (const char* prefix :
-       {"ipc://", "inproc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"}) {
-    if (endpoint.rfind(prefix, 0) == 0) return true;
-  }
-  return false;
+  static const std::regex pattern(
+      R"((ipc|inproc)://.*|tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):[^:]+)");
+  return std::regex_match(endpoint, pattern);
 }
 
 // ---- Messaging ----
