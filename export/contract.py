@@ -297,20 +297,26 @@ def _parse_observation(table: Mapping[str, Any], source: Source) -> ObservationF
         raise source.error(
             "shape", list(field.shape), f"1 to 4 integers with a product of at most {MAX_SIZE}"
         )
+    _check_computed(field, source)
     for key, bound in (("low", field.low), ("high", field.high)):
         if len(bound) != field.size:
             raise source.error(key, list(bound), f"{field.size} numbers, the size of the shape")
     _check_order(field.low, field.high, source)
-    computed = COMPUTED_FIELDS.get(field.name)
-    if computed is not None:
-        if field.shape != (computed.size,):
-            raise source.error("shape", list(field.shape), f"[{computed.size}] for {field.name}")
-        if field.unit != computed.unit:
-            raise source.error("unit", field.unit, f'"{computed.unit}" for {field.name}')
-        if field.frame not in computed.frames:
-            allowed = " or ".join(f'"{frame}"' for frame in computed.frames)
-            raise source.error("frame", field.frame, f"{allowed} for {field.name}")
     return field
+
+
+def _check_computed(field: ObservationField, source: Source) -> None:
+    """Refuse a shape, unit or frame that is not what the controller computes under this name."""
+    computed = COMPUTED_FIELDS.get(field.name)
+    if computed is None:
+        return
+    if field.shape != (computed.size,):
+        raise source.error("shape", list(field.shape), f"[{computed.size}] for {field.name}")
+    if field.unit != computed.unit:
+        raise source.error("unit", field.unit, f'"{computed.unit}" for {field.name}')
+    if field.frame not in computed.frames:
+        allowed = " or ".join(f'"{frame}"' for frame in computed.frames)
+        raise source.error("frame", field.frame, f"{allowed} for {field.name}")
 
 
 def _parse_image(table: Mapping[str, Any], source: Source) -> ImageField:
