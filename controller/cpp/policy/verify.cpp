@@ -1,7 +1,6 @@
 #include "policy/verify.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <condition_variable>
 #include <ctime>
@@ -62,28 +61,29 @@ class Watchdog {
   Watchdog(PolicySession& session, std::chrono::milliseconds patience)
       : thread_([this, &session, patience] {
           std::unique_lock lock(mutex_);
-          if (!done_.wait_for(lock, patience, [this] { return stop_; })) {
-            expired_ = true;
-            session.terminate();
-          }
+          if (stopped_.wait_for(lock, patience, [this] { return stop_; })) return;
+          expired_ = true;
+          session.terminate();
         }) {}
 
-  ~Watchdog() {
+  ~Watchdog() { stop(); }
+
+  // True: the session was terminated, now or before.
+  bool stop() {
     {
       const std::scoped_lock lock(mutex_);
       stop_ = true;
     }
-    done_.notify_one();
-    thread_.join();
+    stopped_.notify_one();
+    if (thread_.joinable()) thread_.join();
+    return expired_;
   }
-
-  bool expired() const noexcept { return expired_; }
 
  private:
   std::mutex mutex_;
-  std::condition_variable done_;
+  std::condition_variable stopped_;
   bool stop_ = false;
-  std::atomic<bool> expired_ = false;
+  bool expired_ = false;
   std::thread thread_;  // last: starts when the rest exists
 };
 
@@ -145,27 +145,36 @@ void check_duration(const char* what, double seconds, double fraction, const Con
   }
 }
 
-void warm_up(PolicySession& session, const Contract& contract, const VerifyOptions& options) {
+// The runs' durations without the first, which also builds ONNX Runtime's memory plan.
+std::vector<double> measure(PolicySession& session, const Contract& contract,
+                            const VerifyOptions& options) {
   Probe probe(contract);
   std::vector<float> action(static_cast<std::size_t>(contract.action_dim()));
   std::vector<double> durations;
-  const Watchdog watchdog(session, options.patience);
+  Watchdog watchdog(session, options.patience);
   double total = 0.0;
   for (int i = 0; i < options.warmup_runs && (i < kFewestRuns || total < kWarmupSeconds); ++i) {
     probe.next();
     const double begin = thread_cpu_seconds();
     const bool ran = session.run(probe.observation, probe.noise, action);
     const double duration = thread_cpu_seconds() - begin;
-    if (watchdog.expired()) {
-      throw Error("policy: too slow: its warm-up did not end within " +
-                  std::to_string(options.patience.count()) + " ms");
+    if (!ran) {
+      if (watchdog.stop()) break;
+      throw Error("policy: a run on a probe observation failed");
     }
-    if (!ran) throw Error("policy: a run on a probe observation failed");
     check_action(action);
-    // The first run also builds ONNX Runtime's memory plan.
-    if (i > 0 || options.warmup_runs == 1) durations.push_back(duration);
+    if (i > 0) durations.push_back(duration);
     total += duration;
   }
+  if (watchdog.stop()) {
+    throw Error("policy: too slow: its warm-up did not end within " +
+                std::to_string(options.patience.count()) + " ms");
+  }
+  return durations;
+}
+
+void warm_up(PolicySession& session, const Contract& contract, const VerifyOptions& options) {
+  std::vector<double> durations = measure(session, contract, options);
   std::sort(durations.begin(), durations.end());
   check_duration("median", durations[durations.size() / 2], options.median_fraction, contract);
   check_duration("longest", durations.back(), options.longest_fraction, contract);
