@@ -41,6 +41,7 @@ from serl_rt.learner.process import keep_freed_memory, set_threads, stop_on_sign
 from serl_rt.learner.receive import LearnerServer, LearnerServerError
 from serl_rt.learner.recipe import Recipe, TrainingRecipe, load_recipe
 from serl_rt.learner.run_folder import RunFolder, identity
+from serl_rt.learner.sessions import ServerStats
 from serl_rt.learner.train import NonFiniteLossError, Trainer
 
 USER_ERRORS = (
@@ -120,7 +121,8 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
         with make_display(trainer.recipe.max_env_steps) as display:
             trainer.display = display
             reason = trainer.run(stop)
-        finish(trainer, folder, link, reason, arguments.seed)
+    # The link is closed: what is in the log now is what the controllers know to be stored.
+    finish(trainer, folder, link.stats, log.count, reason, arguments.seed)
     return reason
 
 
@@ -203,15 +205,16 @@ def restore(trainer: Trainer, log: TransitionLog, folder: RunFolder) -> None:
 
 
 def finish(
-    trainer: Trainer, folder: RunFolder, link: LearnerServer, reason: str, seed: int
+    trainer: Trainer, folder: RunFolder, stats: ServerStats, stored: int, reason: str, seed: int
 ) -> None:
-    """Write the summary and say what came out."""
-    progress, stats = trainer.progress, link.stats
+    """Write the summary and say what came out; `stored` counts the log's transitions."""
+    progress = trainer.progress
     summary = {
         "reason": reason,
         **dataclasses.asdict(progress),
         "success_rate": trainer.window.success_rate,
         "evaluation_window": trainer.window.count,
+        "transitions_stored": stored,
         "link": dataclasses.asdict(stats),
         "seed": seed,
     }
