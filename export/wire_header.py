@@ -65,9 +65,13 @@ def check_pattern(pattern: str, meaning: str) -> Check:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or len(value.encode()) > MAX_TEXT:
-        raise WireError(f"{name} is {shown(value)}; expected text of at most {MAX_TEXT} bytes")
-    return value
+    if isinstance(value, str):
+        try:
+            if len(value.encode()) <= MAX_TEXT:
+                return value
+        except UnicodeEncodeError:
+            pass  # half of a surrogate pair
+    raise WireError(f"{name} is {shown(value)}; expected text of at most {MAX_TEXT} UTF-8 bytes")
 
 
 def _flag(name: str, value: Any) -> bool:

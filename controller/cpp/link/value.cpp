@@ -2,13 +2,28 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
 #include <msgpack.hpp>
 
 namespace serl_rt {
 namespace {
 
-using Packer = msgpack::packer<msgpack::sbuffer>;
+class Packer : public msgpack::packer<msgpack::sbuffer> {
+ public:
+  explicit Packer(msgpack::sbuffer& buffer) : packer(buffer), buffer_(buffer) {}
+
+  // The library's pack_double() turns 2.0 into the integer 2; a number keeps its type here.
+  void pack_real(double value) {
+    auto bits = std::bit_cast<std::uint64_t>(value);
+    std::array<char, 9> bytes{'\xcb'};
+    for (std::size_t i = 8; i > 0; --i, bits >>= 8) bytes[i] = static_cast<char>(bits & 0xFF);
+    buffer_.write(bytes.data(), bytes.size());
+  }
+
+ private:
+  msgpack::sbuffer& buffer_;
+};
 
 [[noreturn]] void refuse(const std::string& what) { throw WireError("message header: " + what); }
 
@@ -68,7 +83,7 @@ void pack_value(Packer& packer, const Value& value, int depth) {
   } else if (const std::uint64_t* big = value.big_integer()) {
     packer.pack_uint64(*big);
   } else if (const double* real = value.real()) {
-    packer.pack_double(*real);
+    packer.pack_real(*real);
   } else if (const std::string* text = value.text()) {
     pack_text(packer, *text);
   } else if (const Value::Map* map = value.map()) {
