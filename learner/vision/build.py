@@ -40,6 +40,8 @@ class EncoderConfig:
     """Length of their projection."""
     stack: int | None = 1
     """Frames of an observation (its second axis); None where there is no such axis."""
+    join_cameras: bool = False
+    """One encoder for all cameras, their images stacked in its channels; not on frozen trunks."""
     weights: Path | None = None
     """Parameters of the pretrained ResNet-10: SERL's resnet10_params.pkl, an .npz or a .pt."""
     trunk_precision: str = "float32"
@@ -57,6 +59,8 @@ class EncoderConfig:
             )
         if not self.image_keys:
             raise ValueError("image_keys is empty: use a state agent")
+        if self.join_cameras and self.encoder_type in FROZEN_ENCODERS:
+            raise ValueError(f"join_cameras: not with the frozen trunk of {self.encoder_type!r}")
 
 
 def make_encoding_wrapper(
@@ -73,9 +77,11 @@ def make_encoding_wrapper(
             given = ", ".join(sorted(observations))
             raise ValueError(f"no {key!r} among the observations: {given}")
     trunk = trunk or _frozen_trunk(config)
+    shapes = {key: image_shape(observations[key], config.stack, key) for key in config.image_keys}
+    if config.join_cameras:
+        shapes = {config.image_keys[0]: joined_shape(shapes)}
     encoders: dict[str, Encoder] = {}
-    for key in config.image_keys:
-        shape = image_shape(observations[key], config.stack, key)
+    for key, shape in shapes.items():
         if trunk is None:
             encoders[key] = SCRATCH_ENCODERS[config.encoder_type](shape, **config.options)
         else:
@@ -84,7 +90,8 @@ def make_encoding_wrapper(
     if config.proprio_keys:
         dim = sum(observations[key][0].numel() for key in config.proprio_keys)
         proprio = Proprioception(config.proprio_keys, dim, config.proprio_dim)
-    return EncodingWrapper(encoders, proprio=proprio, stack=config.stack)
+    joined = config.image_keys if config.join_cameras else ()
+    return EncodingWrapper(encoders, proprio=proprio, stack=config.stack, joined=joined)
 
 
 def image_shape(images: Tensor, stack: int | None, key: str) -> ImageShape:
@@ -98,6 +105,15 @@ def image_shape(images: Tensor, stack: int | None, key: str) -> ImageShape:
         )
     height, width, channels = images.shape[-3:]
     return height, width, channels * (stack or 1)
+
+
+def joined_shape(shapes: Mapping[str, ImageShape]) -> ImageShape:
+    """The shape of all cameras' images stacked in their channels; they must be of one size."""
+    sizes = {shape[:2] for shape in shapes.values()}
+    if len(sizes) > 1:
+        raise ValueError(f"join_cameras: the images are of different sizes, {shapes}")
+    height, width = sizes.pop()
+    return height, width, sum(shape[2] for shape in shapes.values())
 
 
 def _frozen_trunk(config: EncoderConfig) -> FrozenTrunk | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from serl_rt.learner.vision.layers import Conv2d, Padding, output_size
@@ -97,5 +98,5 @@ class ConvTrunk(Trunk):
             raise ValueError("a plain convolutional trunk takes no condition: use a FiLM ResNet")
         x = (images / 255.0).permute(0, 3, 1, 2)
         for conv in self.convs:
-            x = torch.relu(conv(x))
+            x = F.relu(conv(x), inplace=True)
         return x.permute(0, 2, 3, 1)
