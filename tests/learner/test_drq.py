@@ -21,6 +21,7 @@ SHIFTED = PixelConfig()
 SMALL: Mapping[str, Any] = {"hidden_dims": (16, 16)}
 ENCODERS = {
     "convfast": EncoderConfig("convfast", KEYS, stack=None),
+    "joined": EncoderConfig("convfast", KEYS, stack=None, join_cameras=True),
     "resnet-random": EncoderConfig("resnet-random", KEYS, stack=None),
 }
 
@@ -249,6 +250,7 @@ def test_learns_where_the_square_is() -> None:
         (lambda: EncoderConfig("vgg"), "encoder_type 'vgg': choose small, convfast, resnet"),
         (lambda: EncoderConfig(trunk_precision="int8"), "trunk_precision 'int8': choose float32"),
         (lambda: EncoderConfig(image_keys=()), "image_keys is empty"),
+        (lambda: EncoderConfig(join_cameras=True), "join_cameras: not with the frozen trunk"),
         (lambda: build(EncoderConfig("small", ("top",), stack=None)), "no 'top' among the obs"),
         (lambda: build(EncoderConfig("small", KEYS)), "expected torch.uint8 of shape .batch, 1, h"),
         (lambda: build(EncoderConfig(image_keys=KEYS, stack=None)), "needs weights: the path of"),

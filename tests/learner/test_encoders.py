@@ -208,3 +208,20 @@ def test_a_plain_trunk_refuses_a_condition() -> None:
     model = LCEncodingWrapper(small_encoder((32, 40, 3)))
     with pytest.raises(ValueError, match="takes no condition"):
         model(({"image": images(3, 32, 40, 3)}, {"language": torch.zeros(3, 7)}))
+
+
+def test_joined_cameras_share_one_encoder_and_both_matter() -> None:
+    torch.manual_seed(0)
+    encoder = small_encoder((32, 40, 6), bottleneck_dim=10)
+    model = EncodingWrapper({"front": encoder}, stack=None, joined=("front", "wrist"))
+    obs = observations(None)
+    output = model(obs)
+    assert output.shape == (3, model.output_dim) == (3, 10)
+    assert model.image_keys == ("front", "wrist")
+    for key in model.image_keys:
+        assert not torch.allclose(model({**obs, key: obs[key].flip(1)}), output)
+    assert torch.equal(model(model.image_vectors(obs)), output)
+    with pytest.raises(KeyError, match="no 'wrist' among"):
+        model({"front": obs["front"]})
+    with pytest.raises(ValueError, match="joined cameras share one encoder"):
+        EncodingWrapper({"wrist": encoder}, joined=("front", "wrist"))
