@@ -34,9 +34,8 @@ class ControlLoop {
   // reads. False: the driver is gone; counted as Fault::kDriverLost.
   bool step() noexcept;
 
-  // Ticks until `stop` is set or the driver is gone; the driver's read() sets the pace. After
-  // `stop` it brakes the arm and returns when it is at rest, half a second later at most. False:
-  // the driver is gone.
+  // Ticks until `stop` is set; the driver's read() sets the pace. After `stop` it brakes the arm
+  // and returns when it is at rest, half a second later at most. False: the driver is gone.
   bool run(const std::atomic<bool>& stop) noexcept;
 
   // Same thread as step(): the next tick starts the controller anew, e.g. after the arm was placed.

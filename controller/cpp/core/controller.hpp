@@ -34,8 +34,7 @@ struct ControllerConfig {
   double move_fraction = 0.5;    // of dq_max and ddq_max, for kJointMove
   double move_tolerance = 0.02;  // [rad] a move is done when each joint is this close,
   double move_settle_s = 1.0;    // [s] or at the latest this long after the reference arrived
-  // [rad] posture of the redundant joint. Unset: q at start(), later the goal of the last joint
-  // move.
+  // [rad] posture of the redundant joint. Unset: q at start(), or the last joint move's goal.
   std::optional<Vec7> nullspace_posture;
 };
 
@@ -49,7 +48,7 @@ struct TickRecord {
   Vec7 dq = Vec7::Zero();       // [rad/s]
   Pose measured;                // O_T_EE
   Pose reference;               // what the law followed; the measured pose in joint modes
-  Pose target;                  // what the reference goes to; the same
+  Pose target;                  // where the reference goes; the same in joint modes
   Vec7 tau_law = Vec7::Zero();  // [Nm] before the limits
   Vec7 tau = Vec7::Zero();      // [Nm] commanded
   Mode mode = Mode::kHold;

@@ -8,18 +8,19 @@ namespace serl_rt {
 // Values below 32 have a bucket each; above, the leading bit picks the group and the five bits
 // after it the bucket.
 std::size_t HistogramSnapshot::bucket_of(std::int64_t value) noexcept {
-  const auto v = static_cast<std::uint64_t>(
-      std::clamp<std::int64_t>(value, 0, (std::int64_t{1} << kValueBits) - 1));
-  const int shift = std::max(0, static_cast<int>(std::bit_width(v)) - 1 - kSubBits);
-  return (static_cast<std::size_t>(shift) << kSubBits) + static_cast<std::size_t>(v >> shift);
+  constexpr std::uint64_t kMost = (std::uint64_t{1} << kValueBits) - 1;
+  const auto v = std::min(kMost, static_cast<std::uint64_t>(std::max<std::int64_t>(0, value)));
+  const auto width = static_cast<unsigned>(std::bit_width(v));
+  const unsigned shift = width > kSubBits + 1 ? width - kSubBits - 1 : 0;
+  return (std::size_t{shift} << kSubBits) + (v >> shift);
 }
 
 std::int64_t HistogramSnapshot::upper_edge(std::size_t bucket) noexcept {
-  const std::size_t group = bucket >> kSubBits;
+  constexpr std::uint64_t kSubBuckets = std::uint64_t{1} << kSubBits;
+  const std::uint64_t group = bucket / kSubBuckets;
   if (group == 0) return static_cast<std::int64_t>(bucket);
-  const std::size_t shift = group - 1;
-  const std::uint64_t mantissa = (bucket & ((1U << kSubBits) - 1)) + (1U << kSubBits);
-  return static_cast<std::int64_t>(((mantissa + 1) << shift) - 1);
+  const std::uint64_t mantissa = bucket % kSubBuckets + kSubBuckets;
+  return static_cast<std::int64_t>(((mantissa + 1) << (group - 1)) - 1);
 }
 
 std::int64_t HistogramSnapshot::percentile(double p) const noexcept {

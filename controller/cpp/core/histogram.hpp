@@ -23,8 +23,8 @@ class HistogramSnapshot {
 
  private:
   friend class Histogram;
-  static constexpr int kSubBits = 5;     // 32 buckets per power of two
-  static constexpr int kValueBits = 36;  // up to 68 s; longer ones count in the last bucket
+  static constexpr unsigned kSubBits = 5;     // 32 buckets per power of two
+  static constexpr unsigned kValueBits = 36;  // up to 68 s; longer ones count in the last bucket
   static constexpr std::size_t kBuckets = std::size_t{kValueBits - kSubBits + 1} << kSubBits;
 
   static std::size_t bucket_of(std::int64_t value) noexcept;

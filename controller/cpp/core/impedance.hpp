@@ -91,8 +91,7 @@ Vec7 project_to_nullspace(const Jacobian& jacobian, const Vec7& tau,
                           double lambda = kPseudoInverseDamping) noexcept;
 
 // Joint torque that pulls the redundant joint towards `posture`, before projection:
-// k (q_n - q) - 2 sqrt(k) dq, where joint 1 has its error times k1 and its velocity times 2
-// sqrt(k1).
+// k (q_n - q) - 2 sqrt(k) dq, with joint 1's error scaled by k1 and its velocity by 2 sqrt(k1).
 Vec7 posture_torque(const State& state, const Vec7& posture, const CartesianGains& gains) noexcept;
 
 // J^T (-K e - D J dq - Ki sum(e)) + N posture_torque + coriolis, with e the clipped error.
@@ -103,7 +102,7 @@ Vec7 cartesian_impedance(const State& state, const Pose& desired, const Vec7& po
 // Gains of the joint modes. The defaults are those of libfranka's joint impedance example.
 struct JointGains {
   Vec7 stiffness{600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0};  // [Nm/rad]
-  Vec7 damping{50.0, 50.0, 50.0, 20.0, 20.0, 20.0, 10.0};          // [Nm s/rad]
+  Vec7 damping{50.0, 50.0, 50.0, 50.0, 30.0, 25.0, 15.0};          // [Nm s/rad]
   double clip = 0.3;                                               // [rad] largest error seen
 };
 

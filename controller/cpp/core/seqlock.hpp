@@ -45,7 +45,7 @@ class Seqlock {
         words[i] = words_[i].load(std::memory_order_acquire);
       }
       after = sequence_.load(std::memory_order_relaxed);
-    } while (before != after || (before & 1) != 0);
+    } while (before != after || (before & 1U) != 0);
     T value;
     std::memcpy(static_cast<void*>(&value), words.data(), sizeof(T));
     return value;
