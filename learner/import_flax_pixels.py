@@ -108,9 +108,13 @@ def _grasp_critic(module: GraspCritic) -> dict[str, Child]:
 @flax_children.register(BinaryClassifier)
 @flax_children.register(NWayClassifier)
 def _classifier(module: BinaryClassifier | NWayClassifier) -> dict[str, Child]:
-    hidden, norm = module.network.layers[0], module.network.norms[0]
-    names: dict[str, Child] = {"encoder_def": module.encoder, "Dense_0": hidden}
-    return {**names, "LayerNorm_0": norm, "Dense_1": module.head}
+    assert isinstance(module.encoder, nn.Module)
+    return {
+        "encoder_def": module.encoder,
+        "Dense_0": module.network.layers[0],
+        "LayerNorm_0": module.network.norms[0],
+        "Dense_1": module.head,
+    }
 
 
 @flax_children.register

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from serl_rt.learner.agents.drq import PixelConfig, policy_on, prepare_batch
+from serl_rt.learner.agents.drq import PixelConfig, policy_on, prepare_observations
 from serl_rt.learner.agents.sac import Info, make_policy, seeded_initialization
 from serl_rt.learner.data.batch import Batch, concat_batches
 from serl_rt.learner.networks.policy import Policy
@@ -50,7 +50,9 @@ class BCAgent:
     def update(self, batch: Batch) -> tuple[BCAgent, Info]:
         """Take one step towards the batch's actions."""
         if self.encoder is not None:
-            batch = prepare_batch(batch, self.encoder, self.pixels, self.state.generator)
+            padding, generator = self.pixels.shift_padding, self.state.generator
+            seen = prepare_observations(batch.observations, self.encoder, padding, generator)
+            batch = batch._replace(observations=seen)
         loss, info = self.loss(batch)
         self.state.apply_gradients({"actor": self.state.gradients("actor", loss)})
         return self, info | self.state.learning_rates()

@@ -55,32 +55,32 @@ class PixelConfig:
     """Added to the rewards, e.g. -0.1 as a cost of time."""
 
 
-def augment_batch(batch: Batch, keys: Iterable[str], padding: int, generator: Generator) -> Batch:
-    """Shift the images of both observations, each by its own draw. Cached features stay."""
+def prepare_observations(
+    observations: Observations, encoder: EncodingWrapper, padding: int, generator: Generator
+) -> dict[str, Tensor]:
+    """Shift each camera's images, by its own draw, and pass them through frozen trunks.
 
-    def shift(observations: Observations) -> Observations:
-        assert not isinstance(observations, Tensor)
-        shifted = dict(observations)
-        for key in keys:
-            if padding and not shifted[key].is_floating_point():
-                shifted[key] = random_shift(shifted[key], generator, padding=padding)
-        return shifted
-
-    return batch._replace(
-        observations=shift(batch.observations), next_observations=shift(batch.next_observations)
-    )
+    Cached features stay as they are.
+    """
+    if isinstance(observations, Tensor):
+        raise TypeError("an agent with an encoder needs named observations, not one array")
+    shifted = dict(observations)
+    for key in encoder.image_keys:
+        if padding and not shifted[key].is_floating_point():
+            shifted[key] = random_shift(shifted[key], generator, padding=padding)
+    return encoder.trunk_features(shifted)
 
 
 def prepare_batch(
     batch: Batch, encoder: EncodingWrapper, config: PixelConfig, generator: Generator
 ) -> Batch:
-    """Shift the images, pass them through frozen trunks (once for all losses), bias the rewards."""
-    batch = augment_batch(batch, encoder.image_keys, config.shift_padding, generator)
-    assert not isinstance(batch.observations, Tensor)
-    assert not isinstance(batch.next_observations, Tensor)
+    """Prepare both observations, each by its own draws, once for all losses; bias the rewards."""
+    padding = config.shift_padding
     return batch._replace(
-        observations=encoder.trunk_features(batch.observations),
-        next_observations=encoder.trunk_features(batch.next_observations),
+        observations=prepare_observations(batch.observations, encoder, padding, generator),
+        next_observations=prepare_observations(
+            batch.next_observations, encoder, padding, generator
+        ),
         rewards=batch.rewards + config.reward_bias,
     )
 

@@ -10,7 +10,7 @@ import torch
 from scenes import squares
 from torch import Tensor
 
-from serl_rt.learner.agents.drq import DrQAgent, PixelConfig, augment_batch, prepare_batch
+from serl_rt.learner.agents.drq import DrQAgent, PixelConfig, prepare_batch
 from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
@@ -144,14 +144,15 @@ def test_shared_encodings_agree_with_separate_ones_where_the_target_is_fresh() -
 
 def test_augmentation_draws_differ_between_cameras_and_times_but_follow_the_seed() -> None:
     same = torch.randint(0, 256, (40, 16, 16, 3)).byte()
-    observations = {"front": same, "wrist": same}
+    observations = {"front": same, "wrist": same, "state": torch.zeros(40, 2)}
+    encoder = make_encoding_wrapper(ENCODERS["convfast"], observations)
     vector = torch.zeros(40)
     batch = Batch(observations, torch.zeros(40, 2), dict(observations), vector, vector)
 
     def run(seed: int) -> list[Tensor]:
         generator = torch.Generator().manual_seed(seed)
-        out = augment_batch(batch, KEYS, 2, generator)
-        return [*out.observations.values(), *out.next_observations.values()]  # type: ignore[union-attr]
+        out = prepare_batch(batch, encoder, PixelConfig(shift_padding=2), generator)
+        return [part[key] for part in (out.observations, out.next_observations) for key in KEYS]  # type: ignore[call-overload]
 
     images = run(0)
     assert all(torch.equal(a, b) for a, b in zip(images, run(0), strict=True))
