@@ -443,6 +443,28 @@ TEST_CASE("a requested stop brakes, holds, and ends only with a deliberate comma
   }
 }
 
+TEST_CASE(
+    "in a tick that sees both, a stop wins over a command, a new target over the old deadline") {
+  Cell cell;
+  cell.send(joint_target(Mode::kJointMove, test::kHome));
+  cell.controller.request_stop();
+  cell.tick();
+  CHECK(cell.controller.status().stopped);
+  CHECK(cell.controller.status().mode == Mode::kHold);
+
+  cell.send(mode_target(Mode::kHold));
+  cell.tick();
+  Target target = cell.pose_target(Vec3::Zero());
+  target.deadline_ns = cell.arm.state().time_ns;
+  cell.send(target);
+  cell.tick();
+  target.deadline_ns = 0;
+  cell.send(target);
+  cell.tick();  // past the first target's deadline
+  CHECK(cell.count(Fault::kTargetStale) == 0);
+  CHECK(cell.controller.status().mode == Mode::kCartesianImpedance);
+}
+
 TEST_CASE("a hold that begins in motion only brakes: the arm does not swing back") {
   Cell cell;
   cell.send(cell.pose_target(Vec3(0.1, 0.1, 0.0)));
