@@ -28,7 +28,9 @@ COMMANDS = {
     ),
     "control": Command("serl_rt.controller.control", "controller", "run the 1 kHz controller"),
     "learn": Command("serl_rt.learner.run", "learner", "run the learner"),
-    "record": Command("serl_rt.sim.record", "sim", "record scripted demonstrations in simulation"),
+    "record": Command(
+        "serl_rt.sim.record_command", "sim", "record scripted demonstrations in simulation"
+    ),
     "export": Command("serl_rt.learner.export_policy", "learner", "export a run's policy to ONNX"),
     "inspect": Command(
         "serl_rt.export.inspect", "learner", "describe a policy, a task or a demonstration file"

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 0.05
 """Longest sleep between two looks at the stop signal."""
+QUIET_S = 0.3
+"""A controller that was silent for so long has nothing under way."""
 
 
 class Received(Protocol):
@@ -168,8 +170,19 @@ class Trainer:
                 self.link.wait(WAIT_S)
             self.display.show(self.progress, self.window, self.info)
         self.publish()
+        self.settle(0.5 if stop.is_set() else 3.0)
         self.save()
         return reason
+
+    def settle(self, patience_s: float) -> None:
+        """Take in what controllers have under way, so that ending leaves them nothing to resend.
+
+        A lockstep controller uses up its credit, which grows no more, and then is quiet; a realtime
+        one is never quiet, and keeps what comes after `patience_s`.
+        """
+        end = time.monotonic() + patience_s
+        while time.monotonic() < end and self.link.wait(min(QUIET_S, patience_s)):
+            self.receive(self.link.drain(), report=True, grant=False)
 
     def _reason_to_end(self, stop: threading.Event) -> str | None:
         if stop.is_set():
@@ -182,8 +195,13 @@ class Trainer:
 
     # --- experience -----------------------------------------------------------------------------
 
-    def receive(self, messages: Iterable[Received], *, report: bool = True) -> None:
-        """Insert transitions and follow the episodes; `report` is off when a log is read again."""
+    def receive(
+        self, messages: Iterable[Received], *, report: bool = True, grant: bool = True
+    ) -> None:
+        """Insert transitions and follow the episodes.
+
+        `report` is off when a log is read again; `grant` is off when controllers are to stop.
+        """
         for message in messages:
             transitions = self.decoder(message.columns)
             evaluation = np.asarray(message.columns["evaluation"]).astype(bool)
@@ -195,7 +213,7 @@ class Trainer:
             counter = self._counters.setdefault(message.run_id, EpisodeCounter())
             for episode in counter.add(message.columns):
                 self._count(episode, report)
-        if report:
+        if report and grant:
             self.grant()
 
     def _count(self, episode: Episode, report: bool) -> None:

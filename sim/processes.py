@@ -1,4 +1,4 @@
-"""Child processes of the demo: started in their own group, ended cleanly, their words kept in a log."""
+"""Child processes of the demo: started in a group of their own, ended cleanly, with a log."""
 
 import signal
 import socket
@@ -38,15 +38,16 @@ class Process:
             raise ProcessFailed(f"{self.name} ended with status {status}:\n{self.tail()}")
         return status is None
 
-    def wait(self, timeout_s: float) -> None:
-        """Wait for a clean end; raises ProcessFailed on an error or when it takes too long."""
+    def wait(self, timeout_s: float, accept: Sequence[int] = (0,)) -> None:
+        """Wait for the end; raises ProcessFailed on another status or when it takes too long."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise ProcessFailed(
                 f"{self.name} did not end within {timeout_s:.0f} s:\n{self.tail()}"
             ) from None
-        self.running()
+        if self._process.returncode not in accept:
+            self.running()
 
     def interrupt(self) -> None:
         """Ask it to end, as Ctrl-C does."""

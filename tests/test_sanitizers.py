@@ -1,4 +1,4 @@
-"""The C++ tests again, compiled with the sanitizers: memory and undefined behaviour, then threads."""
+"""The C++ tests again under sanitizers: memory and undefined behaviour, then threads."""
 
 import os
 import subprocess
