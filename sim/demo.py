@@ -22,7 +22,7 @@ from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import OnnxPolicy
 from serl_rt.sim.envs import Action, Observation, SimArmEnv
 from serl_rt.sim.metrics import MetricsFollower
-from serl_rt.sim.processes import Process, ProcessFailed, free_port
+from serl_rt.sim.processes import Process, ProcessFailed, free_port, serl_rt
 from serl_rt.sim.record import record_demonstrations
 from serl_rt.sim.report import plot_learning, write_clip
 
@@ -164,22 +164,22 @@ class Demo:
         }
 
     def learner_command(self, address: str, demonstrations: Path | None) -> list[str]:
-        """Return the arguments of `serl-rt` that start the learner."""
+        """Return what starts the learner."""
         demos = [] if demonstrations is None else ["--demos", str(demonstrations)]
-        return [
+        return serl_rt(
             "learn", "--recipe", self.scenario.recipe, "--task", self.task, "--bind", address,
             "--run", str(self.learner_folder), "--seed", str(self.seed), *demos,
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def controller_command(self, address: str) -> list[str]:
-        """Return the arguments of `serl-rt` that start the learning controller."""
-        return [
+        """Return what starts the learning controller."""
+        return serl_rt(
             "control", "--task", self.task, "--lockstep", "--learner", address,
             "--reward", self.reward, "--seed", str(self.seed),
             "--evaluate-every", str(self.scenario.evaluate_every),
             "--policies", str(self.folder / "policies"), "--state", "none", "--commands", "none",
             "--summary", str(self.folder / "controller.json"),
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def evaluate(self) -> dict[str, Any]:
         """Judge the final policy in deterministic episodes, simulated time."""
@@ -194,12 +194,12 @@ class Demo:
     def act(self, name: str, options: list[str]) -> dict[str, Any]:
         """Run a controller with the final policy and no learner; returns its summary."""
         summary = self.folder / f"{name}.json"
-        command = [
+        command = serl_rt(
             "control", "--task", self.task, "--policy", str(self.policy),
             "--reward", self.reward, "--seed", str(self.seed + EVALUATION_SEED),
             "--evaluate-every", "1", "--policies", str(self.folder / "policies"),
             "--state", "none", "--commands", "none", "--summary", str(summary), *options,
-        ]  # fmt: skip
+        )  # fmt: skip
         with Process(name, command, self.folder / f"{name}.log") as process:
             process.wait(120.0)
         result: dict[str, Any] = json.loads(summary.read_text())

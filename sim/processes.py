@@ -4,7 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -14,19 +14,26 @@ class ProcessFailed(RuntimeError):
 
 
 class Process:
-    """A `serl-rt` subcommand as a child process; use it as a context manager."""
+    """A child process; use it as a context manager."""
 
-    def __init__(self, name: str, arguments: Sequence[str], log: Path) -> None:
-        """Start `serl-rt ARGUMENTS`; standard output and error go to `log`."""
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start `command`; standard output and error go to `log`."""
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "serl_rt.cli", *arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=environment,
                 # Ctrl-C reaches only the parent, which ends its children in the right order.
                 start_new_session=True,
             )
@@ -75,6 +82,11 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def serl_rt(*arguments: str) -> list[str]:
+    """Return the command line of a `serl-rt` subcommand, run by this interpreter."""
+    return [sys.executable, "-m", "serl_rt.cli", *arguments]
 
 
 def free_port() -> int:
