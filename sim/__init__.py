@@ -19,6 +19,4 @@ if find_spec("gymnasium") is not None:  # the rest of this package works without
     import gymnasium
 
     for _name, _task in ENVIRONMENTS.items():
-        gymnasium.register(
-            _name, entry_point="serl_rt.sim.envs:SimArmEnv", kwargs={"task": _task}
-        )
+        gymnasium.register(_name, entry_point="serl_rt.sim.envs:SimArmEnv", kwargs={"task": _task})

@@ -1,7 +1,7 @@
 """The simulated arm as gymnasium environments: the C++ controller and physics, in simulated time.
 
-One step is one policy period of the 1 kHz control loop: the same observation, action mapping, impedance
-law and limits as on the robot.
+One step is one policy period of the 1 kHz control loop: the same observation, action mapping,
+impedance law and limits as on the robot.
 """
 
 from pathlib import Path
@@ -18,6 +18,8 @@ from serl_rt.export.toml_config import read_toml
 from serl_rt.sim.rendering import SceneRenderer
 
 ASSETS = Path(__file__).parent / "assets"
+TICK_NS = 1_000_000
+"""Period of the control loop [ns]."""
 
 Observation = dict[str, NDArray[np.float32]]
 Action = NDArray[np.float32]
@@ -32,10 +34,10 @@ def model_file(task: Path) -> Path:
 class SimArmEnv(gymnasium.Env[Observation, Action]):
     """A task of the simulated arm.
 
-    Observations are a dict of the contract's fields in SI units (`FlattenObservation` makes them one
-    vector); actions are the contract's, in [-1, 1]. An episode ends by `terminated` (success of a
-    sparse task) or by `truncated` (time limit), never by both. `info` has `succeed`, and the same as
-    `is_success` for libraries that look for that name.
+    Observations are a dict of the contract's fields in SI units (gymnasium's `FlattenObservation`
+    makes them one vector); actions are the contract's, in [-1, 1]. An episode ends by `terminated`
+    (success of a sparse task) or by `truncated` (time limit), never by both. `info` has `succeed`,
+    and the same as `is_success` for libraries that look for that name.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -51,20 +53,22 @@ class SimArmEnv(gymnasium.Env[Observation, Action]):
     ) -> None:
         """Load a bundled task by name, or a task file by path.
 
-        reward: "dense" or "sparse" in place of the task file's. camera: one of the model's ("front",
-        "wrist"), width and height of its picture in pixels.
+        reward: "dense" or "sparse" in place of the task file's. camera: one of the model's
+        ("front", "wrist"); width and height of its picture in pixels.
         Raises ValueError naming the value and what is allowed.
         """
+        if reward not in (None, "dense", "sparse"):
+            raise ValueError(f"reward = {reward!r}: must be None, 'dense' or 'sparse'")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode = {render_mode!r}: must be None or 'rgb_array'")
         path = find_task(task)
         self._core = SimEnv(path, reward or "", ASSETS)
         self.contract = Contract.from_json(self._core.contract_json)
         self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(
-            {
-                field.name: gymnasium.spaces.Box(-np.inf, np.inf, field.shape, np.float32)
+            [  # pairs keep the contract's order; a dict would be sorted
+                (field.name, gymnasium.spaces.Box(-np.inf, np.inf, field.shape, np.float32))
                 for field in self.contract.observation
-            }
+            ]
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.contract.action_dim,), np.float32)
         self.render_mode = render_mode
@@ -77,7 +81,7 @@ class SimArmEnv(gymnasium.Env[Observation, Action]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode. Where the objects are follows from the seed; without one, from the last."""
+        """Begin an episode; the objects' places follow from the seed, or from the one before."""
         super().reset(seed=seed)
         self._observation = self._core.reset(int(self.np_random.integers(2**63)))
         return self._observation, {}
@@ -90,6 +94,11 @@ class SimArmEnv(gymnasium.Env[Observation, Action]):
         self._observation, reward, terminated, truncated, success = self._core.step(action)
         info = {"succeed": success, "is_success": success}
         return self._observation, reward, terminated, truncated, info
+
+    @property
+    def time_ns(self) -> int:
+        """Time of the robot's clock [ns]; episodes do not set it back."""
+        return int(self._core.ticks) * TICK_NS
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """Return the camera's picture, (height, width, 3), or None without a render mode."""

@@ -37,7 +37,7 @@ class SceneRenderer:
     def render(
         self, qpos: NDArray[np.float64], goal: NDArray[np.float32] | None = None
     ) -> NDArray[np.uint8]:
-        """Return the picture, (height, width, 3), at positions qpos (nq,); goal (3,) [m] moves the marker."""
+        """Return the picture, (height, width, 3), at qpos (nq,); the marker goes to goal (3,)."""
         self._data.qpos[:] = qpos
         if goal is not None and self._goal is not None:
             self._data.mocap_pos[self._model.body_mocapid[self._goal]] = goal

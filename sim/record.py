@@ -1,0 +1,83 @@
+"""Demonstrations of the scripted expert in the simulated arm."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serl_rt.export.demonstrations import demonstration_columns
+from serl_rt.export.messages import DTYPES
+from serl_rt.sim.envs import SimArmEnv
+from serl_rt.sim.expert import PickCubeExpert
+
+MAX_ATTEMPTS = 4
+"""Attempts per demonstration that is asked for."""
+
+Row = dict[str, Any]
+
+
+def record_demonstrations(
+    env: SimArmEnv, episodes: int, noise: float, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Run the expert until `episodes` of its episodes ended in success; return their transitions.
+
+    noise: standard deviation of what is added to each action component; what was executed is what
+    is recorded. The columns are the wire's, (n, ...), and n depends on the seed.
+    Raises RuntimeError if the expert fails too often.
+    """
+    rng = np.random.default_rng(seed)
+    expert = PickCubeExpert(env.contract, noise, rng)
+    rows: list[Row] = []
+    recorded = 0
+    for _ in range(MAX_ATTEMPTS * episodes):
+        if recorded == episodes:
+            break
+        episode = run_episode(env, expert, int(rng.integers(2**31)), recorded)
+        if episode[-1]["success"]:
+            rows += episode
+            recorded += 1
+    if recorded < episodes:
+        raise RuntimeError(
+            f"the expert succeeded in {recorded} of {MAX_ATTEMPTS * episodes} episodes of "
+            f"{env.contract.name}; {episodes} were asked for: try less noise than {noise}"
+        )
+    return to_columns(env, rows)
+
+
+def run_episode(env: SimArmEnv, expert: PickCubeExpert, seed: int, number: int) -> list[Row]:
+    """Run one episode to its end; one row of column values per step."""
+    observation, _ = env.reset(seed=seed)
+    expert.reset()
+    rows: list[Row] = []
+    ended = False
+    while not ended:
+        time_ns = env.time_ns
+        action = expert.act(observation)
+        following, reward, terminated, truncated, info = env.step(action)
+        rows.append(
+            {f"observation/{name}": value for name, value in observation.items()}
+            | {f"next_observation/{name}": value for name, value in following.items()}
+            | {
+                "action": action,
+                "reward": reward,
+                "terminated": terminated,
+                "truncated": truncated,
+                "success": info["succeed"],
+                "episode": number,
+                "step": len(rows),
+                "time_ns": time_ns,
+            }
+        )
+        observation = following
+        ended = terminated or truncated
+    return rows
+
+
+def to_columns(env: SimArmEnv, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """Return rows as the wire's columns; what a row does not say is 0."""
+    columns = {}
+    for name, dtype, shape in demonstration_columns(env.contract):
+        values = [row.get(name, 0) for row in rows]
+        columns[name] = np.asarray(values, dtype=DTYPES[dtype]).reshape(len(rows), *shape)
+    return columns
