@@ -59,12 +59,13 @@ Library open_library() {
       tried);
 }
 
-// ONNX Runtime with its environment: one for the whole process, made at the first use.
+// ONNX Runtime with its environment: one for the whole process, made at the first use. Never
+// destroyed: at the process's end nothing says that the library's own globals still exist.
 class OnnxRuntime {
  public:
   static OnnxRuntime& instance() {
-    static OnnxRuntime runtime;
-    return runtime;
+    static OnnxRuntime* const runtime = new OnnxRuntime;
+    return *runtime;
   }
 
   std::string version;
