@@ -28,10 +28,10 @@ Action = NDArray[np.float32]
 def model_file(task: Path) -> Path:
     """Return the MJCF file of a task file that the controller has accepted."""
     table = read_toml(task)["sim"]
-    return ASSETS / table.get("model", f"{table['task']}.xml")
+    return ASSETS / str(table.get("model", f"{table['task']}.xml"))
 
 
-class SimArmEnv(gymnasium.Env[Observation, Action]):
+class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
     """A task of the simulated arm.
 
     Observations are a dict of the contract's fields in SI units (gymnasium's `FlattenObservation`
@@ -64,7 +64,7 @@ class SimArmEnv(gymnasium.Env[Observation, Action]):
         path = find_task(task)
         self._core = SimEnv(path, reward or "", ASSETS)
         self.contract = Contract.from_json(self._core.contract_json)
-        self.observation_space: gymnasium.spaces.Dict = gymnasium.spaces.Dict(
+        self.observation_space = gymnasium.spaces.Dict(
             [  # pairs keep the contract's order; a dict would be sorted
                 (field.name, gymnasium.spaces.Box(-np.inf, np.inf, field.shape, np.float32))
                 for field in self.contract.observation
@@ -100,7 +100,7 @@ class SimArmEnv(gymnasium.Env[Observation, Action]):
         """Time of the robot's clock [ns]; episodes do not set it back."""
         return int(self._core.ticks) * TICK_NS
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Return the camera's picture, (height, width, 3), or None without a render mode."""
         if self.render_mode is None:
             return None

@@ -97,7 +97,7 @@ class PickCubeExpert:
         if self.phase is Phase.CLOSE:
             return cube
         height = np.interp(np.hypot(*(cube - tcp)[:2]), FUNNEL, (0.0, ABOVE))
-        return cube + np.array([0.0, 0.0, height])
+        return np.array([*cube[:2], cube[2] + height])
 
     def _advance(self, distance: float) -> None:
         """Choose the phase from the distance [m] to the cube and the phase before."""
