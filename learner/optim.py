@@ -95,6 +95,14 @@ class Optimizer:
     def _decayed(self) -> list[Tensor]:
         return self.parameters if self.config.weight_decay else []
 
+    def step_scalars(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rate and bias corrections of the next step, shape () each (compiled updates)."""
+        count = self.count + 1
+        values = [self.config.rate(self.count), 1.0 - BETA1**count, 1.0 - BETA2**count]
+        device = self.parameters[0].device
+        rate, correction1, correction2 = torch.tensor(values, device=device).unbind()
+        return rate, correction1, correction2
+
     def zero_step(self) -> None:
         """Step with zero gradients: momentum, schedule and weight decay go on."""
         self.step([torch.zeros_like(p) for p in self.parameters])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import DemonstrationsError, load_demonstrations
@@ -23,6 +24,8 @@ from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
+from serl_rt.learner.compile import compile_updates
+from serl_rt.learner.data.batch import Batch, batch_to_device
 from serl_rt.learner.data.mixing import DemonstrationMixer
 from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transition_log import TransitionLog, TransitionLogError
@@ -170,6 +173,12 @@ def make_trainer(
     elif recipe.agent.bc_weight > 0:
         raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
     agent = build_agent(recipe, contract, seed=arguments.seed, device=arguments.device)
+    training = recipe.training
+    if training.compile != "off":
+        size = training.critic_actor_ratio * training.batch_size
+        example = batch_to_device(example_batch(contract, size), arguments.device)
+        required = training.compile == "on"
+        compile_updates(agent, example, training.critic_actor_ratio, required=required)
     return Trainer(
         agent=agent,
         decoder=decoder,
@@ -185,6 +194,29 @@ def make_trainer(
         folder=folder.root,
         sampling=torch.Generator().manual_seed(arguments.seed + 1),
         identity=identity(recipe, contract.contract_id, arguments.seed),
+    )
+
+
+def example_batch(contract: Contract, size: int) -> Batch:
+    """Return random transitions in the shapes that batches of training have."""
+    generator = torch.Generator().manual_seed(0)
+
+    def observations() -> dict[str, Tensor]:
+        return {
+            name: torch.randint(256, (size, *shape), dtype=dtype, generator=generator)
+            if dtype == torch.uint8
+            else torch.randn((size, *shape), generator=generator)
+            for name, (shape, dtype) in observation_spec(contract).items()
+        }
+
+    return Batch(
+        observations=observations(),
+        actions=torch.rand((size, contract.action_dim), generator=generator) * 2 - 1,
+        next_observations=observations(),
+        rewards=torch.randn(size, generator=generator),
+        masks=torch.ones(size),
+        grasp_penalty=torch.zeros(size),
+        demonstrations=torch.ones(size),
     )
 
 

@@ -95,6 +95,13 @@ class TrainState:
         """Move the targets, a shared encoder once: target += rate * (parameter - target)."""
         torch._foreach_lerp_(self._targets, self._sources, rate)
 
+    def target_places(self) -> list[tuple[int, int]]:
+        """Return (place among `targets.parameters()`, among `networks.parameters()`) per target."""
+        targets = {id(p): i for i, p in enumerate(self.targets.parameters())}
+        sources = {id(p): i for i, p in enumerate(self.networks.parameters())}
+        pairs = zip(self._targets, self._sources, strict=True)
+        return [(targets[id(target)], sources[id(source)]) for target, source in pairs]
+
     def learning_rates(self) -> dict[str, float]:
         """Return `<network>_lr` of the last step."""
         return {f"{name}_lr": o.learning_rate for name, o in self.optimizers.items()}

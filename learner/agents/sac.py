@@ -8,7 +8,7 @@ settings. Haarnoja et al. 2018, Chen et al. 2021, Ball et al. 2023.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,8 @@ class SACAgent:
     state: TrainState
     target_entropy: float
     draws: Draws = field(init=False)
+    compiled: Callable[[Batch, Iterable[str]], Info] | None = None
+    """Does what an update does, faster; see learner/compile.py."""
 
     def __post_init__(self) -> None:
         self.draws = GeneratorDraws(self.state.generator)
@@ -155,6 +157,14 @@ class SACAgent:
         loss = self.temperature(lhs=-log_probs.mean(), rhs=self.target_entropy)
         return loss, {"temperature_loss": loss.detach()}
 
+    def losses(self) -> dict[str, Callable[[Batch], tuple[Tensor, Info]]]:
+        """Return the loss of each network, in the order in which they draw random numbers."""
+        return {
+            "actor": self.actor_loss,
+            "critic": self.critic_loss,
+            "temperature": self.temperature_loss,
+        }
+
     def _sample(self, observations: Observations, count: int) -> tuple[Tensor, Tensor]:
         noise = self.draws.normal(count, self.actor.action_dim)
         distribution = self.actor(observations, train=True)
@@ -171,14 +181,14 @@ class SACAgent:
         if not names <= set(NETWORKS):
             unknown = ", ".join(sorted(names - set(NETWORKS)))
             raise ValueError(f"networks_to_update: unknown {unknown}; choose {', '.join(NETWORKS)}")
-        losses = {
-            "actor": self.actor_loss,
-            "critic": self.critic_loss,
-            "temperature": self.temperature_loss,
-        }
+        function = self.update_eagerly if self.compiled is None else self.compiled
+        return self, function(batch, names)
+
+    def update_eagerly(self, batch: Batch, names: Iterable[str]) -> Info:
+        """Update the named networks, operation by operation."""
         gradients: dict[str, list[Tensor]] = {}
         info: Info = {}
-        for name, loss_function in losses.items():
+        for name, loss_function in self.losses().items():
             if name in names:
                 loss, metrics = loss_function(batch)
                 gradients[name] = self.state.gradients(name, loss)
@@ -186,7 +196,7 @@ class SACAgent:
         self.state.apply_gradients(gradients)
         if "critic" in names:
             self.state.update_targets(self.config.soft_target_update_rate)
-        return self, info | self.state.learning_rates()
+        return info | self.state.learning_rates()
 
     def update_critics(self, batch: Batch) -> tuple[SACAgent, Info]:
         """Update only the critics."""

@@ -86,6 +86,7 @@ class FakeController:
         self.stop = stop
         self.allowed = 0
         self.sent = 0
+        self.idle = 0
         self.episode = 0
         self.policies: list[PolicyFile] = []
         self.policy: OnnxPolicy | None = None
@@ -111,8 +112,9 @@ class FakeController:
             yield self.log[-1]
 
     def wait(self, timeout: float) -> bool:
-        assert self.sent < self.allowed, "the learner waits for a controller without credit"
-        return True
+        self.idle = 0 if self.sent < self.allowed else self.idle + 1
+        assert self.idle < 10, "the learner waits for a controller without credit"
+        return self.idle == 0
 
     def _step(self) -> Message:
         evaluation = bool(self.evaluate_every) and self.episode % self.evaluate_every == 0
