@@ -15,11 +15,11 @@ using namespace serl_rt;
 
 namespace {
 
-constexpr std::uint64_t kWrites = 100'000;
+constexpr std::uint64_t kWrites = 50'000;
 
-// A value that shows when it was put together from two writes.
+// A value that shows when it was put together from two writes; long, so that writing it takes time.
 struct Marked {
-  std::array<std::uint64_t, 24> copies{};
+  std::array<std::uint64_t, 512> copies{};
 
   static Marked of(std::uint64_t n) {
     Marked marked;
@@ -149,9 +149,10 @@ TEST_CASE("a swap slot hands over, retires, and waits for the retired one to be 
 }
 
 TEST_CASE("a swap slot between two threads frees every object once, none in use") {
-  constexpr std::uint64_t kObjects = 20'000;
+  constexpr std::uint64_t kObjects = 100'000;
   {
     SwapSlot<Counted> slot;
+    std::atomic<bool> running = false;
     std::atomic<bool> done = false;
     std::thread reader([&] {
       bool in_order = true;
@@ -164,12 +165,14 @@ TEST_CASE("a swap slot between two threads frees every object once, none in use"
         in_order = in_order && number > last;
         last = number;
       };
+      running = true;
       while (!done.load()) use();
       use();
       CHECK(in_order);
       CHECK(alive);
       CHECK(last > 0);
     });
+    while (!running) std::this_thread::yield();
     for (std::uint64_t n = 1; n <= kObjects; ++n) slot.offer(std::make_unique<Counted>(n));
     slot.collect();
     done = true;

@@ -54,10 +54,7 @@ Blend::Blend(const TargetFilterConfig& config) noexcept : kind_(config.kind) {
 double Blend::next() noexcept {
   if (kind_ == TargetFilterConfig::Kind::kFirstOrder) return factor_;
   if (tick_ == 0) covered_ = 0.0;
-  if (tick_ >= ticks_ - 1) {
-    tick_ = ticks_;
-    return 1.0;
-  }
+  if (tick_ == ticks_) return 1.0;  // arrived
   ++tick_;
   const double x = static_cast<double>(tick_) / ticks_;
   const double covered = kind_ == TargetFilterConfig::Kind::kLinear ? x : min_jerk(x);
