@@ -125,10 +125,8 @@ void ObservationBuilder::build(const State& state, double gripper_opening, doubl
         write(tcp.position, values);
         break;
       case Source::kTcpVelocity:
+      case Source::kTcpLinearVelocity:  // its first three
         write(in_frame(tcp_twist(state)), values);
-        break;
-      case Source::kTcpLinearVelocity:
-        write(in_frame(tcp_twist(state)), values);  // its first three
         break;
       case Source::kTcpForce:
         write(in_frame(state.O_F_ext), values);  // its first three

@@ -29,7 +29,7 @@ std::uint64_t version_in(const PolicySession& session, const std::filesystem::pa
 PolicyManager::PolicyManager(Contract contract, PolicyManagerOptions options)
     : contract_(std::move(contract)), options_(std::move(options)) {
   if (!options_.store.empty()) {
-    store_.emplace(folder_of(options_.store, contract_), options_.keep);
+    store_ = std::make_unique<PolicyStore>(folder_of(options_.store, contract_), options_.keep);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -90,7 +91,7 @@ class PolicyManager {
   Contract contract_;
   PolicyManagerOptions options_;
   mutable std::mutex mutex_;  // everything below but the slot's reading side and the atomics
-  std::optional<PolicyStore> store_;
+  std::unique_ptr<PolicyStore> store_;  // null: nothing is kept
   SwapSlot<Policy> slot_;
   std::uint64_t accepted_version_ = 0;
   std::string accepted_sha256_;

@@ -30,7 +30,7 @@ constexpr std::size_t kHexDigits = 64;
 class Descriptor {
  public:
   Descriptor(const std::filesystem::path& path, int flags)
-      : descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0644)), path_(path) {
+      : descriptor_(open(path.c_str(), flags, 0644)), path_(path) {
     if (descriptor_ < 0) fail("open", path);
   }
   ~Descriptor() { close(descriptor_); }
@@ -60,8 +60,10 @@ std::optional<std::uint64_t> take_number(std::string_view& text, std::string_vie
   const std::size_t end = text.find(separator);
   if (end == std::string_view::npos) return std::nullopt;
   std::uint64_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + end, value);
-  if (error != std::errc() || stop != text.data() + end) return std::nullopt;
+  const std::string digits(text.substr(0, end));
+  const char* const last = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), last, value);
+  if (error != std::errc() || stop != last) return std::nullopt;
   text.remove_prefix(end + separator.size());
   return value;
 }
@@ -100,12 +102,12 @@ void PolicyStore::save(std::span<const std::byte> bytes, std::uint64_t version,
                  '-' + sha256 + std::string(kSuffix));
   const std::filesystem::path half_written = file.string() + std::string(kHalfWritten);
   {
-    Descriptor output(half_written, O_WRONLY | O_CREAT | O_TRUNC);
+    Descriptor output(half_written, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
     output.write_all(bytes);
     output.sync();
   }
   if (std::rename(half_written.c_str(), file.c_str()) != 0) fail("rename", half_written);
-  Descriptor(folder_, O_RDONLY | O_DIRECTORY).sync();  // makes the new name last
+  Descriptor(folder_, O_RDONLY | O_DIRECTORY | O_CLOEXEC).sync();  // makes the new name last
   remove_old(existing, sha256);
 }
 

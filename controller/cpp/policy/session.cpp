@@ -126,6 +126,7 @@ Tensor make_tensor(std::string name, const Ort::TypeInfo& type) {
 std::vector<Tensor> inputs(const Ort::Session& session) {
   Ort::AllocatorWithDefaultOptions allocator;
   std::vector<Tensor> tensors;
+  tensors.reserve(session.GetInputCount());
   for (std::size_t i = 0; i < session.GetInputCount(); ++i) {
     tensors.push_back(make_tensor(session.GetInputNameAllocated(i, allocator).get(),
                                   session.GetInputTypeInfo(i)));
@@ -136,6 +137,7 @@ std::vector<Tensor> inputs(const Ort::Session& session) {
 std::vector<Tensor> outputs(const Ort::Session& session) {
   Ort::AllocatorWithDefaultOptions allocator;
   std::vector<Tensor> tensors;
+  tensors.reserve(session.GetOutputCount());
   for (std::size_t i = 0; i < session.GetOutputCount(); ++i) {
     tensors.push_back(make_tensor(session.GetOutputNameAllocated(i, allocator).get(),
                                   session.GetOutputTypeInfo(i)));
@@ -275,9 +277,9 @@ bool PolicySession::run(std::span<const float> observation, std::span<const floa
 }
 
 void PolicySession::terminate() noexcept {
-  try {
-    impl_->run_options.SetTerminate();
-  } catch (...) {  // cannot fail in ONNX Runtime; the run then simply ends by itself
+  const OrtApi& api = Ort::GetApi();  // its C++ form throws
+  if (OrtStatus* failure = api.RunOptionsSetTerminate(impl_->run_options)) {
+    api.ReleaseStatus(failure);  // the run then ends by itself
   }
 }
 

@@ -25,8 +25,9 @@ constexpr std::array<std::uint32_t, 8> kInitial = {0x6a09e667, 0xbb67ae85, 0x3c6
                                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 std::uint32_t big_endian(const std::uint8_t* bytes) {
-  return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 |
-         std::uint32_t{bytes[2]} << 8 | bytes[3];
+  std::uint32_t word = 0;
+  for (std::size_t i = 0; i < 4; ++i) word = word << 8U | std::uint32_t{bytes[i]};
+  return word;
 }
 
 // Section 6.2.2: mixes one block into the hash value.
@@ -36,8 +37,8 @@ void compress(std::array<std::uint32_t, 8>& hash, const std::uint8_t* block) {
   for (std::size_t t = 16; t < 64; ++t) {
     const std::uint32_t x = w[t - 15];
     const std::uint32_t y = w[t - 2];
-    const std::uint32_t s0 = std::rotr(x, 7) ^ std::rotr(x, 18) ^ (x >> 3);
-    const std::uint32_t s1 = std::rotr(y, 17) ^ std::rotr(y, 19) ^ (y >> 10);
+    const std::uint32_t s0 = std::rotr(x, 7) ^ std::rotr(x, 18) ^ (x >> 3U);
+    const std::uint32_t s1 = std::rotr(y, 17) ^ std::rotr(y, 19) ^ (y >> 10U);
     w[t] = w[t - 16] + s0 + w[t - 7] + s1;
   }
   auto [a, b, c, d, e, f, g, h] = hash;
@@ -75,12 +76,12 @@ Sha256Digest sha256(std::span<const std::byte> data) {
   tail[rest] = 0x80;
   const std::size_t end = rest < kBlock - 8 ? kBlock : 2 * kBlock;
   const std::uint64_t bits = std::uint64_t{data.size()} * 8;
-  for (std::size_t i = 0; i < 8; ++i) tail[end - 1 - i] = static_cast<std::uint8_t>(bits >> 8 * i);
+  for (std::size_t i = 0; i < 8; ++i) tail[end - 1 - i] = static_cast<std::uint8_t>(bits >> 8U * i);
   for (std::size_t at = 0; at < end; at += kBlock) compress(hash, tail.data() + at);
 
   Sha256Digest digest;
   for (std::size_t i = 0; i < digest.size(); ++i) {
-    digest[i] = static_cast<std::uint8_t>(hash[i / 4] >> (24 - 8 * (i % 4)));
+    digest[i] = static_cast<std::uint8_t>(hash[i / 4] >> (24U - 8U * (i % 4)));
   }
   return digest;
 }
@@ -89,8 +90,8 @@ std::string sha256_hex(std::span<const std::byte> data) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string hex;
   for (const std::uint8_t byte : sha256(data)) {
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
+    hex += kDigits[byte >> 4U];
+    hex += kDigits[byte & 15U];
   }
   return hex;
 }
