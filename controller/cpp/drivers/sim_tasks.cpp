@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "core/error.hpp"
 #include "drivers/random.hpp"
@@ -101,15 +102,14 @@ class Reach final : public Task {
   Vec3 goal_ = Vec3::Zero();
 };
 
-// Both are checked as `low <= high`, which also refuses what is not a number.
 template <class Range>
 std::string check_range(const std::string& name, const Range& low, const Range& high) {
   for (int i = 0; i < static_cast<int>(low.size()); ++i) {
-    if (!(low[i] <= high[i]) || !std::isfinite(low[i]) || !std::isfinite(high[i])) {
-      return name + "_low[" + std::to_string(i) + "] = " + std::to_string(low[i]) +
-             " must be finite and at most " + name + "_high[" + std::to_string(i) +
-             "] = " + std::to_string(high[i]);
-    }
+    if (low[i] <= high[i] && std::isfinite(low[i]) && std::isfinite(high[i])) continue;
+    std::ostringstream fault;
+    fault << name << "_low[" << i << "] = " << low[i] << " must be finite and at most " << name
+          << "_high[" << i << "] = " << high[i];
+    return fault.str();
   }
   return "";
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <string>
 
 #include "core/error.hpp"
@@ -17,6 +18,11 @@ constexpr double kWrenchFilter = 0.1;
 
 using ConstMap3 = Eigen::Map<const Vec3>;
 using ConstMap7 = Eigen::Map<const Vec7>;
+
+// Entry number `index` of an array of `size`-vectors.
+const mjtNum* entry(const mjtNum* array, int index, std::ptrdiff_t size = 3) noexcept {
+  return array + size * index;
+}
 
 struct ModelDeleter {
   void operator()(mjModel* model) const { mj_deleteModel(model); }
@@ -145,16 +151,17 @@ struct SimWorld::Impl {
     state.O_F_ext = wrench;
     state.gripper_width = width();
 
-    const Vec3 position = ConstMap3(d.site_xpos + 3 * tcp);
+    const Vec3 position = ConstMap3(entry(d.site_xpos, tcp));
     state.O_T_EE.position = position;
     // Composed of quaternions, so that its sign never jumps (a matrix would not say which).
     std::array<mjtNum, 4> wxyz{};
-    mju_mulQuat(wxyz.data(), d.xquat + 4 * model->site_bodyid[tcp], model->site_quat + 4 * tcp);
+    mju_mulQuat(wxyz.data(), entry(d.xquat, model->site_bodyid[tcp], 4),
+                entry(model->site_quat, tcp, 4));
     state.O_T_EE.orientation = Quat(wxyz[0], wxyz[1], wxyz[2], wxyz[3]);
 
     for (int i = 0; i < kJoints; ++i) {
-      const ConstMap3 axis(d.xaxis + 3 * i);
-      state.zero_jacobian.col(i) << axis.cross(position - ConstMap3(d.xanchor + 3 * i)), axis;
+      const ConstMap3 axis(entry(d.xaxis, i));
+      state.zero_jacobian.col(i) << axis.cross(position - ConstMap3(entry(d.xanchor, i))), axis;
     }
   }
 };
@@ -173,7 +180,7 @@ void SimWorld::step(const Vec7& tau) noexcept {
   mjData* data = impl_->data.get();
   std::copy_n(tau.data(), kJoints, data->ctrl);
   mj_step2(impl_->model.get(), data);
-  const Vec3 at = ConstMap3(data->site_xpos + 3 * impl_->tcp);
+  const Vec3 at = ConstMap3(entry(data->site_xpos, impl_->tcp));
   impl_->wrench += kWrenchFilter * (impl_->contact_wrench(at) - impl_->wrench);
 }
 

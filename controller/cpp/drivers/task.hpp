@@ -33,7 +33,8 @@ class Task {
   virtual const std::vector<TaskField>& fields() const noexcept = 0;
 
   // Fills one field, `out.size()` values, at the given robot state. Call snapshot() first.
-  virtual void observe(std::size_t field, const State& state, std::span<float> out) const noexcept = 0;
+  virtual void observe(std::size_t field, const State& state,
+                       std::span<float> out) const noexcept = 0;
 
   // Takes the newest object poses, so that one step's observations and outcome agree.
   virtual void snapshot() noexcept = 0;
