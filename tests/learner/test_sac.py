@@ -10,6 +10,7 @@ from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.data.batch import Batch, make_batch, map_batch
 from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transitions import Transitions, bootstrap_masks
+from serl_rt.learner.evaluate import evaluate
 from serl_rt.learner.optim import OptimizerConfig
 
 SMALL = {"hidden_dims": (16, 16)}
@@ -272,3 +273,45 @@ def success_rate(agent: SACAgent, episodes: int) -> float:
             state, _, _, success = environment.step(action)
         successes += success
     return successes / episodes
+
+
+@pytest.mark.slow
+def test_solves_pendulum() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    environment = gymnasium.make("Pendulum-v1")
+    network = {"hidden_dims": (128, 128), "activations": "relu"}
+    agent = SACAgent.create_states(
+        {"state": torch.zeros(1, 3)},
+        torch.zeros(1, 1),
+        critic_network_kwargs=network,
+        policy_network_kwargs=network,
+        discount=0.99,
+        temperature_init=0.1,
+        optimizers={name: OptimizerConfig(1e-3) for name in ("actor", "critic", "temperature")},
+    )
+    replay = ReplayBuffer(20_000, {"state": ((3,), torch.float32)}, 1)
+    noise, sampling = (torch.Generator().manual_seed(seed) for seed in (1, 2))
+    state, _ = environment.reset(seed=0)
+    for step in range(6000):
+        observations = {"state": torch.from_numpy(state)[None]}
+        action = agent.sample_actions(observations, generator=noise).numpy()
+        following, reward, terminated, truncated, _ = environment.step(2.0 * action[0])
+        replay.insert(
+            Transitions(
+                {"state": state[None]},
+                action,
+                {"state": following[None]},
+                np.array([reward / 10], np.float32),
+                bootstrap_masks(np.array([terminated]), np.array([truncated])),
+                np.zeros(1, np.float32),
+            )
+        )
+        state = environment.reset()[0] if truncated else following
+        if step >= 500:
+            agent.update(replay.sample(256, sampling))
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        observations = {"state": torch.from_numpy(observation)[None]}
+        return 2.0 * agent.sample_actions(observations, argmax=True).numpy()[0]
+
+    assert evaluate(environment, act, episodes=20, seed=100).mean_return >= -200
