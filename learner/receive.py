@@ -233,17 +233,22 @@ class LearnerServer:
             self._inbox.fail(error)
 
     def _round(self) -> None:
+        self._take_over()
         for _ in range(MESSAGES_PER_ROUND):
             try:
                 identity, *frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
+            self._take_over()  # whoever says hello after grant() or publish() is told
             self._sessions.handle(identity, frames, time.monotonic())
+        self._sessions.tell()
+        self._sessions.forget_silent(heard_before=time.monotonic() - self._timeout)
+
+    def _take_over(self) -> None:
+        """Take what the trainer said last."""
         self._sessions.grant(self._granted)
         if self._policy is not None:
             self._sessions.offer(self._policy)
-        self._sessions.tell()
-        self._sessions.forget_silent(heard_before=time.monotonic() - self._timeout)
 
     def _send(self, identity: bytes, message: LearnerMessage) -> None:
         with suppress(zmq.Again):  # its queue is full: it will ask again, or be lost
