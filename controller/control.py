@@ -28,9 +28,9 @@ def assets_dir() -> Path | None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the controller until it is done or interrupted; returns the exit status."""
-    from serl_rt.controller import _core
+    from serl_rt.controller._core import run_controller
 
-    return _core.run_controller(
+    return run_controller(
         list(argv),
         tasks_dir=Path(__file__).parent / "tasks",
         assets_dir=assets_dir(),

@@ -261,7 +261,8 @@ def deterministic_action(policy: OnnxPolicy, observation: Observation) -> Action
     """Return the policy's action, (action_dim,), without exploration noise."""
     batch = {name: value[None] for name, value in observation.items()}
     noise = np.zeros((1, policy.contract.action_dim), np.float32)
-    return policy.act(batch, noise)[0]
+    action: Action = policy.act(batch, noise)[0]
+    return action
 
 
 def table(summary: dict[str, Any]) -> str:

@@ -29,7 +29,8 @@ def moving_average(values: Sequence[float], window: int) -> NDArray[np.float64]:
     sums = np.cumsum(np.concatenate([[0.0], np.asarray(values, dtype=np.float64)]))
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(0, ends - window)
-    return (sums[ends] - sums[begins]) / (ends - begins)
+    means: NDArray[np.float64] = (sums[ends] - sums[begins]) / (ends - begins)
+    return means
 
 
 def plot_learning(episodes: Sequence[Episode], title: str, path: Path, window: int = 10) -> None:

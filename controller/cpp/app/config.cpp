@@ -25,6 +25,9 @@ EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::stri
                            SimTaskConfig& sim) {
   EpisodeConfig episode;
   episode.max_steps = table.integer("max_steps", 1, 1'000'000, 100);
+  if (!reward.empty() && reward != "dense" && reward != "sparse") {
+    throw Error("reward '" + reward + "' is not one of dense, sparse");
+  }
   const std::string file_reward = table.text("reward", {"dense", "sparse"}, "sparse");
   sim.sparse_reward = (reward.empty() ? file_reward : reward) == "sparse";
   // With a sparse reward nothing is left to gain after success.

@@ -1,0 +1,34 @@
+"""Types of the C++ extension (controller/cpp/app/bindings.cpp)."""
+
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+from numpy.typing import NDArray
+
+class ControllerError(ValueError):
+    """Something from outside is wrong; the message says what is allowed."""
+
+class SimEnv:
+    """The simulated arm in lockstep, one episode at a time."""
+
+    def __init__(
+        self, task_file: str | PathLike[str], reward: str, assets_dir: str | PathLike[str]
+    ) -> None: ...
+    def reset(self, seed: int) -> dict[str, NDArray[np.float32]]: ...
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[dict[str, NDArray[np.float32]], float, bool, bool, bool]: ...
+    @property
+    def contract_json(self) -> str: ...
+    @property
+    def ticks(self) -> int: ...
+    @property
+    def qpos(self) -> NDArray[np.float64]: ...
+
+def run_controller(
+    arguments: Sequence[str],
+    tasks_dir: str | PathLike[str],
+    assets_dir: str | PathLike[str] | None,
+    onnxruntime: str | PathLike[str] | None,
+) -> int: ...
