@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -120,7 +121,7 @@ class FakeLearner {
       answer(wire::encode(wire::Welcome{wire::kProtocol, config_.learner_id, run_id_,
                                         stored_[run_id_].size(), credit_}));
       if (config_.offer) answer(wire::encode(*config_.offer));
-    } else if (to_bytes(frames[0]) != peer_) {
+    } else if (!std::ranges::equal(frames[0], peer_)) {
       send(frames[0], wire::encode(wire::HelloRequired{}));
     } else if (const auto* transitions = std::get_if<wire::Transitions>(&decoded)) {
       acknowledge(!store(*transitions));

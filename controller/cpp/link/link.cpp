@@ -30,8 +30,8 @@ std::string random_run_id() {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string id;
   for (const unsigned char byte : bytes) {
-    id += kDigits[byte >> 4];
-    id += kDigits[byte & 15];
+    id += kDigits[byte >> 4U];
+    id += kDigits[byte & 15U];
   }
   return id;
 }

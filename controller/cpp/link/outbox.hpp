@@ -11,11 +11,11 @@
 namespace serl_rt {
 
 struct OutboxConfig {
-  std::size_t spool_bytes = std::size_t{1} << 30;
-  std::size_t batch = 256;                      // transitions of a message
-  std::size_t batch_bytes = 4 * 1024 * 1024;    // of a message, if that is fewer
-  std::size_t window = 16;                      // unacknowledged full batches
-  std::chrono::milliseconds linger{2};          // that a transition waits for company
+  std::size_t spool_bytes = std::size_t{1024} * 1024 * 1024;
+  std::size_t batch = 256;                                 // transitions of a message
+  std::size_t batch_bytes = std::size_t{4} * 1024 * 1024;  // of a message, if that is fewer
+  std::size_t window = 16;                                 // unacknowledged full batches
+  std::chrono::milliseconds linger{2};                     // that a transition waits for company
   std::chrono::milliseconds resend_after{500};  // without progress; doubles up to resend_at_most
   std::chrono::milliseconds resend_at_most{4000};
 };

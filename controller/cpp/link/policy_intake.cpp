@@ -107,7 +107,7 @@ void PolicyIntake::run() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return stopping_ || job_; });
-    if (stopping_) return;
+    if (stopping_ || !job_) return;
     const Job job = std::move(*job_);
     job_.reset();
     lock.unlock();

@@ -177,18 +177,22 @@ struct Socket::Impl {
   std::shared_ptr<Messaging> messaging;  // before the socket: the context ends after it
   zmq::socket_t socket;
 
-  const std::optional<Keys>& keys() const { return messaging->impl().keys; }
+  // Null: no encryption.
+  const Keys* keys() const {
+    const std::optional<Keys>& keys = messaging->impl().keys;
+    return keys ? &*keys : nullptr;
+  }
 
   void check_endpoint(const std::string& endpoint) const {
-    if (keys() || is_local(endpoint)) return;
+    if (keys() != nullptr || is_local(endpoint)) return;
     throw Error(endpoint +
                 " can be reached from other machines, and there are no keys: make them " +
                 "with 'serl-rt keys', or use an address that starts with tcp://127.0.0.1:");
   }
 
-  void use_own_pair() {
-    socket.set(zmq::sockopt::curve_publickey, keys()->public_key);
-    socket.set(zmq::sockopt::curve_secretkey, keys()->secret_key);
+  void use_pair_of(const Keys& keys) {
+    socket.set(zmq::sockopt::curve_publickey, keys.public_key);
+    socket.set(zmq::sockopt::curve_secretkey, keys.secret_key);
   }
 };
 
@@ -212,8 +216,8 @@ Socket& Socket::operator=(Socket&&) noexcept = default;
 
 void Socket::bind(const std::string& endpoint) {
   impl_->check_endpoint(endpoint);
-  if (impl_->keys()) {
-    impl_->use_own_pair();
+  if (const Keys* keys = impl_->keys()) {
+    impl_->use_pair_of(*keys);
     impl_->socket.set(zmq::sockopt::curve_server, true);
     impl_->socket.set(zmq::sockopt::zap_domain, kZapDomain);
   }
@@ -227,9 +231,9 @@ void Socket::bind(const std::string& endpoint) {
 
 void Socket::connect(const std::string& endpoint, const std::string& server) {
   impl_->check_endpoint(endpoint);
-  if (impl_->keys()) {
-    impl_->use_own_pair();
-    impl_->socket.set(zmq::sockopt::curve_serverkey, impl_->keys()->trusted_key(server));
+  if (const Keys* keys = impl_->keys()) {
+    impl_->use_pair_of(*keys);
+    impl_->socket.set(zmq::sockopt::curve_serverkey, keys->trusted_key(server));
   }
   try {
     impl_->socket.connect(endpoint);
@@ -240,9 +244,10 @@ void Socket::connect(const std::string& endpoint, const std::string& server) {
 }
 
 bool Socket::send(std::span<const BytesView> frames) {
+  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): a set of flags
+  constexpr auto kMore = static_cast<zmq::send_flags>(ZMQ_DONTWAIT + ZMQ_SNDMORE);
   for (std::size_t i = 0; i < frames.size(); ++i) {
-    auto flags = zmq::send_flags::dontwait;
-    if (i + 1 < frames.size()) flags = flags | zmq::send_flags::sndmore;
+    const auto flags = i + 1 < frames.size() ? kMore : zmq::send_flags::dontwait;
     // Only the first frame can be refused: libzmq counts messages, not frames.
     const zmq::const_buffer frame(frames[i].data(), frames[i].size());
     if (!uninterrupted([&] { return impl_->socket.send(frame, flags); })) return false;
@@ -273,7 +278,7 @@ void Socket::wait(std::chrono::milliseconds timeout, WakeUp& wake) {
   } catch (const zmq::error_t& error) {
     if (error.num() != EINTR) throw;  // a signal only ends the wait early
   }
-  if ((items[1].revents & ZMQ_POLLIN) != 0) wake.clear();
+  if (items[1].revents != 0) wake.clear();
 }
 
 std::string Socket::endpoint() const { return impl_->socket.get(zmq::sockopt::last_endpoint); }

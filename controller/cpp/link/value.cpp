@@ -17,7 +17,7 @@ class Packer : public msgpack::packer<msgpack::sbuffer> {
   void pack_real(double value) {
     auto bits = std::bit_cast<std::uint64_t>(value);
     std::array<char, 9> bytes{'\xcb'};
-    for (std::size_t i = 8; i > 0; --i, bits >>= 8) bytes[i] = static_cast<char>(bits & 0xFF);
+    for (std::size_t i = 8; i > 0; --i, bits >>= 8U) bytes[i] = static_cast<char>(bits & 0xFFU);
     buffer_.write(bytes.data(), bytes.size());
   }
 
@@ -35,7 +35,7 @@ std::size_t utf8_sequence(std::string_view text, std::size_t at) {
   const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
   if (lead < 0xC2 || lead > 0xF4 || at + length > text.size()) return 0;
   for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xC0) != 0x80) return 0;
+    if ((byte(at + i) & 0xC0U) != 0x80U) return 0;
   }
   const unsigned second = byte(at + 1);
   const bool overlong = (lead == 0xE0 && second < 0xA0) || (lead == 0xF0 && second < 0x90);

@@ -72,7 +72,7 @@ class Value {
       data_;
 };
 
-inline constexpr std::size_t kMaxHeaderBytes = 64 * 1024;
+inline constexpr std::size_t kMaxHeaderBytes = std::size_t{64} * 1024;
 inline constexpr std::size_t kMaxText = 4096;
 inline constexpr std::size_t kMaxItems = 4096;
 inline constexpr int kMaxDepth = 17;  // the header and 16 levels of lists and maps in it
