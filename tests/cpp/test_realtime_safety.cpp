@@ -111,6 +111,12 @@ TEST_CASE("the counters count") {
 }
 #endif
 
+// The ticks go on until the loader has had its turns, too: 10,000 of them may pass in one time
+// slice.
+constexpr int kTicks = 10'000;
+constexpr std::uint64_t kSwaps = 20;
+constexpr int kTicksAtMost = 50'000'000;
+
 TEST_CASE("10,000 ticks allocate nothing and lock nothing while everything changes") {
   auto records = std::make_unique<RecordRing>();
   test::Arm arm;
@@ -140,7 +146,7 @@ TEST_CASE("10,000 ticks allocate nothing and lock nothing while everything chang
   test::Random random(81);
   {
     const Watch watch;
-    for (int tick = 0; tick < 10'000; ++tick) {
+    for (int tick = 0; tick < kTicksAtMost && (tick < kTicks || swaps < kSwaps); ++tick) {
       if (policies.take()) ++swaps;
       if (tick % 50 == 0) {
         Target target;
@@ -161,8 +167,8 @@ TEST_CASE("10,000 ticks allocate nothing and lock nothing while everything chang
   loader.join();
   CHECK(allocated == 0);
   CHECK(locked == 0);
-  CHECK(controller.status().ticks == 10'000);
-  CHECK(swaps > 0);
+  CHECK(controller.status().ticks >= kTicks);
+  CHECK(swaps >= kSwaps);
   CHECK(controller.faults().count(Fault::kTargetOutsideWorkspace) > 0);
   CHECK(controller.faults().count(Fault::kTargetStale) > 0);
 }
