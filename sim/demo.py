@@ -79,6 +79,9 @@ def main(argv: Sequence[str]) -> int:
     except (ProcessFailed, ConfigError, RuntimeError) as error:
         print(f"\nserl-rt demo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nserl-rt demo: interrupted; logs and the learner's run are in {arguments.run}")
+        return 130
 
 
 class Demo:

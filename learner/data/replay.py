@@ -64,9 +64,9 @@ class ReplayBuffer:
             count = self.capacity
         first = min(count, self.capacity - self._next)
         for name, value in _named(transitions):
-            source, target = torch.from_numpy(value), self._arrays[name]
-            target[self._next : self._next + first] = source[:first]
-            target[: count - first] = source[first:]
+            target = self._arrays[name].numpy()  # the same memory
+            target[self._next : self._next + first] = value[:first]
+            target[: count - first] = value[first:]
         self._next = (self._next + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
 
