@@ -156,9 +156,10 @@ def late_tick_rows(folder: Path, seconds: float) -> list[Row]:
                 end = time.monotonic() + seconds
                 version = 1
                 while time.monotonic() < end:
+                    version += 1
+                    policy = source.export(version, 0)  # the control has this load, too
                     if swapping:
-                        version += 1
-                        server.publish(source.export(version, 0))
+                        server.publish(policy)
                     time.sleep(SWAP_INTERVAL_S)
                     server.drain()
             result = json.loads(summary.read_text())
