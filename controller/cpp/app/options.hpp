@@ -24,11 +24,11 @@ struct Options {
   double noise_scale = 1.0;    // multiplies the exploration noise
   std::string state_address = "tcp://127.0.0.1:5590";    // "none": not published
   std::string command_address = "tcp://127.0.0.1:5591";  // "none": no commands
-  std::filesystem::path keys;         // folder with CURVE keys; empty: loopback only
-  std::filesystem::path summary;      // JSON written at the end
-  double drain_timeout_s = 1.5;       // how long the end waits for acknowledgements
-  int rt_priority = 80;               // SCHED_FIFO priority of the control thread, 0: do not ask
-  int cpu = -1;                       // core of the control thread, -1: any
+  std::filesystem::path keys;     // folder with CURVE keys; empty: loopback only
+  std::filesystem::path summary;  // JSON written at the end
+  double drain_timeout_s = 1.5;   // how long the end waits for acknowledgements
+  int rt_priority = 80;           // SCHED_FIFO priority of the control thread, 0: do not ask
+  int cpu = -1;                   // core of the control thread, -1: any
   bool quiet = false;
 
   std::filesystem::path tasks_dir;    // bundled task files

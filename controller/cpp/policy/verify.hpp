@@ -38,9 +38,9 @@ struct PolicyOffer {
 };
 
 struct VerifyOptions {
-  int warmup_runs = 50;           // on probe observations, at least 2
-  double median_fraction = 0.5;   // of the policy period that the median run may take
-  double longest_fraction = 1.0;  // of the policy period that the longest run may take
+  int warmup_runs = 50;                      // on probe observations, at least 2
+  double median_fraction = 0.5;              // of the policy period that the median run may take
+  double longest_fraction = 1.0;             // of the policy period that the longest run may take
   std::chrono::milliseconds patience{2000};  // for all warm-up runs together
 };
 
