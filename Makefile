@@ -1,7 +1,7 @@
 # Everything a user or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build cpp demo demo-smoke test test-sanitize bench lint format typecheck clean
+.PHONY: help setup build cpp demo demo-smoke test test-sanitize bench lint tidy format clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
