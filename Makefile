@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help setup build cpp demo demo-smoke test test-sanitize bench lint tidy format clean
 
 VENV := .venv
-PYTHON := $(VENV)/bin/python
+VENV_PYTHON := $(VENV)/bin/python
 RUN := $(VENV)/bin/serl-rt
 CPP_BUILD := build/cpp
 JOBS ?= $(shell nproc)
@@ -20,7 +20,7 @@ build: setup ## rebuild the Python extension after a change in C++
 
 cpp: setup ## build the C++ libraries, the native controller, C++ tests and benchmarks (no Python)
 	@cmake -S . -B $(CPP_BUILD) -G Ninja -DSERL_RT_PYTHON=OFF -DSERL_RT_TESTS=ON \
-		-DPython_EXECUTABLE=$(abspath $(PYTHON)) $(CMAKE_ARGS) > $(CPP_BUILD).log 2>&1 \
+		-DPython_EXECUTABLE=$(abspath $(VENV_PYTHON)) $(CMAKE_ARGS) > $(CPP_BUILD).log 2>&1 \
 		|| { cat $(CPP_BUILD).log; exit 1; }
 	@cmake --build $(CPP_BUILD) -j $(JOBS)
 
@@ -31,13 +31,13 @@ demo-smoke: setup ## the same loop on the reach task, in under two minutes
 	@$(RUN) demo --task reach --run runs/demo-smoke $(DEMO_ARGS)
 
 test: cpp ## all tests: C++, Python, sanitizers, the smoke demo
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
 test-sanitize: cpp ## only the C++ tests under AddressSanitizer, UBSan and ThreadSanitizer
-	@$(PYTHON) -m pytest -m sanitize $(PYTEST_ARGS)
+	@$(VENV_PYTHON) -m pytest -m sanitize $(PYTEST_ARGS)
 
 bench: cpp ## measure every speed against its control; writes runs/bench/latest.json
-	@$(PYTHON) -m bench $(BENCH_ARGS)
+	@$(VENV_PYTHON) -m bench $(BENCH_ARGS)
 
 lint: setup ## formatting, static checks, types
 	@$(VENV)/bin/ruff check .

@@ -68,9 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        module = importlib.import_module(command.module)
+        status: int = importlib.import_module(command.module).main(rest)
     except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("serl_rt") and error.name != command.module:
+        if error.name == "serl_rt.controller._core":
+            print(
+                f"serl-rt {name}: this installation has no controller; install the project again "
+                "without SERL_RT_CONTROLLER=OFF",
+                file=sys.stderr,
+            )
+            return 2
+        if error.name and error.name.startswith("serl_rt"):
             raise
         print(
             f"serl-rt {name}: the package '{error.name}' is not installed; "
@@ -78,8 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    try:
-        status: int = module.main(rest)
     except KeyboardInterrupt:
         return 130
     return status

@@ -6,6 +6,7 @@ holds `contract`, the canonical JSON of the contract that they were recorded und
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
@@ -51,7 +52,7 @@ def load_demonstrations(path: str | PathLike[str], contract: Contract) -> dict[s
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DemonstrationsError(f"{path}: cannot be read as a .npz archive: {error}") from error
     _check_contract(arrays.pop(CONTRACT, None), contract, str(path))
     check_columns(arrays, contract, str(path))

@@ -118,12 +118,14 @@ class LearnerServer:
         keys: Path | None = None,
         controller_timeout: float = 5.0,
         max_pending_bytes: int = 256 * 1024 * 1024,
+        start: bool = True,
     ) -> None:
-        """Listen; the log must stay open until close().
+        """Take the address and start; the log must stay open until close().
 
         `columns`: what a transition consists of, see `transition_columns`. `keys`: this machine's
         key folder. `controller_timeout`: silence [s] after which a controller counts as lost.
         `max_pending_bytes`: received, but not yet taken by drain(); controllers wait beyond it.
+        `start`: false to read the log first, undisturbed; then call start().
         Raises KeysError (an address that others can reach needs keys), ValueError (cannot listen).
         """
         loaded = load_keys(keys) if keys is not None else None
@@ -153,6 +155,11 @@ class LearnerServer:
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where it listens; tells the port when `*` was asked for."""
         self._thread = threading.Thread(target=self._run, name="learner-server", daemon=True)
+        if start:
+            self.start()
+
+    def start(self) -> None:
+        """Begin to receive. Controllers that have connected meanwhile are heard now."""
         self._thread.start()
 
     def drain(self) -> list[TransitionBatch]:
@@ -197,7 +204,8 @@ class LearnerServer:
         """Stop the thread and free the address. The log stays open."""
         self._stopping = True
         self._wake()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._release()
 
     def __enter__(self) -> "LearnerServer":

@@ -24,7 +24,7 @@ from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
-from serl_rt.learner.compile import compile_updates
+from serl_rt.learner.compile import ParityError, compile_updates
 from serl_rt.learner.data.batch import Batch, batch_to_device
 from serl_rt.learner.data.mixing import DemonstrationMixer
 from serl_rt.learner.data.replay import ReplayBuffer
@@ -54,6 +54,8 @@ USER_ERRORS = (
     KeysError,
     LearnerServerError,
     NonFiniteLossError,
+    OSError,
+    ParityError,
     PolicyRefused,
     TransitionLogError,
 )
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reason = learn(arguments, stop)
     except USER_ERRORS as error:
         print(f"serl-rt learn: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NonFiniteLossError | LearnerServerError) else 2
+        return 1 if isinstance(error, NonFiniteLossError | LearnerServerError | OSError) else 2
     except ValueError as error:
         print(f"serl-rt learn: {error}", file=sys.stderr)
         return 2
@@ -105,6 +107,7 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
     """Train as the arguments say until done or `stop` is set; return the reason for the end."""
     recipe = load_recipe(arguments.recipe)
     task = load_task(arguments.task)
+    check_device(arguments.device)
     folder = RunFolder(arguments.run or Path("runs") / f"{recipe.name}-{task.name}")
     folder.create(recipe, task, arguments.seed, resume=arguments.resume)
     keep_freed_memory()
@@ -114,12 +117,16 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
         log = stack.enter_context(TransitionLog(folder.transitions, contract.contract_id))
         fields = [(field.name, field.shape) for field in contract.observation]
         columns = transition_columns(fields, contract.action_dim)
-        link = stack.enter_context(LearnerServer(log, columns, arguments.bind, keys=arguments.keys))
+        # Controllers are heard only when the log has been read: nothing counts twice.
+        link = stack.enter_context(
+            LearnerServer(log, columns, arguments.bind, keys=arguments.keys, start=False)
+        )
         metrics = MetricSinks(make_sinks(arguments, recipe, folder))
         stack.callback(metrics.close)
         trainer = make_trainer(arguments, recipe, contract, folder, link, metrics)
         if arguments.resume:
             restore(trainer, log, folder)
+        link.start()
         print(f"listening on {link.address}, run folder {folder.root}", flush=True)
         with make_display(trainer.recipe.max_env_steps) as display:
             trainer.display = display
@@ -127,6 +134,15 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
     # The link is closed: what is in the log now is what the controllers know to be stored.
     finish(trainer, folder, link.stats, log.count, reason, arguments.seed)
     return reason
+
+
+def check_device(name: str) -> None:
+    """Raise ConfigError unless torch can compute there."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        known = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise ConfigError(f"--device {name}: {error}; this machine has: {known}") from None
 
 
 def with_limit(training: TrainingRecipe, max_env_steps: int | None) -> TrainingRecipe:

@@ -49,7 +49,7 @@ class RunFolder:
                     "resume with the recipe that the run began with"
                 )
             return
-        if self.recipe.exists():
+        if self.policy.exists() or any(self.checkpoints.glob("*")):  # a start that failed left none
             raise ConfigError(
                 f"run folder {self.root} holds a run: give --resume to continue it, "
                 "or another folder with --run"

@@ -243,7 +243,9 @@ class Trainer:
 
     def update_due(self) -> bool:
         """Whether the transitions so far allow another update."""
-        due = self.pacing.updates_due(self.progress.env_steps)
+        # What a realtime controller sends beyond the limit asks for no more updates.
+        counted = min(self.progress.env_steps, self.recipe.max_env_steps)
+        due = self.pacing.updates_due(counted)
         return len(self.source) > 0 and self.progress.updates + self.pacing.step <= due
 
     def update(self) -> None:

@@ -7,9 +7,10 @@
 set -euo pipefail
 
 prefix=$1
-if [ -f "$prefix/include/onnxruntime/onnxruntime_cxx_api.h" ]; then
-  exit 0
-fi
+for folder in "$prefix/include/onnxruntime" "${ONNXRUNTIME_INCLUDE_DIR:-/nowhere}" \
+  /usr/include/onnxruntime /usr/include/onnxruntime/core/session /usr/local/include/onnxruntime; do
+  [ -f "$folder/onnxruntime_cxx_api.h" ] && exit 0
+done
 
 help_and_exit() {
   echo "error: could not get the ONNX Runtime headers: $1" >&2

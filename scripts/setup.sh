@@ -13,6 +13,15 @@ fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 packages=(g++ cmake ninja-build pkg-config git python3-dev python3-venv libeigen3-dev libzmq3-dev cppzmq-dev
   libmsgpack-cxx-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev doctest-dev rt-tests libegl1 libgl1-mesa-dri)
 
+# Where the distribution packages ONNX Runtime's headers (Debian 13, Ubuntu 25.04), they come from there.
+if apt-cache show libonnxruntime-dev >/dev/null 2>&1; then
+  packages+=(libonnxruntime-dev)
+fi
+# Ubuntu 22.04 has msgpack's C++ headers in another package.
+if ! apt-cache show libmsgpack-cxx-dev >/dev/null 2>&1 && apt-cache show libmsgpack-dev >/dev/null 2>&1; then
+  packages=("${packages[@]/libmsgpack-cxx-dev/libmsgpack-dev}")
+fi
+
 install_system_packages() {
   command -v apt-get >/dev/null || fail "apt-get was not found: this script knows Debian and Ubuntu. Elsewhere install the equivalents of: ${packages[*]}"
   local missing=()

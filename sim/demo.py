@@ -8,6 +8,7 @@ clip in the run folder.
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from serl_rt.sim.report import plot_learning, write_clip
 
 WANTED_SUCCESS = 0.9
 CLIP_EPISODES = 3
+MARKER = ".serl-rt-demo"
+"""File that says that a folder is a demo's and may be cleared by the next."""
 EVALUATION_SEED = 1_000_000
 """Added to the seed: evaluation episodes start where no training episode did."""
 
@@ -69,14 +72,18 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run the demo; returns 0 when the final policy is good enough, 1 when not, 2 on an error."""
     arguments = parser().parse_args(argv)
+    if arguments.episodes < 1:
+        print(f"serl-rt demo: --episodes {arguments.episodes}: must be at least 1", file=sys.stderr)
+        return 2
     scenario = SCENARIOS.get((arguments.task, arguments.reward))
     if scenario is None:
         pairs = ", ".join(f"{task} {reward}" for task, reward in SCENARIOS)
         print(f"serl-rt demo: no recipe for this pair; there are: {pairs}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         return Demo(arguments, scenario).run()
-    except (ProcessFailed, ConfigError, RuntimeError) as error:
+    except (ProcessFailed, ConfigError, RuntimeError, OSError) as error:
         print(f"\nserl-rt demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -102,22 +109,33 @@ class Demo:
 
     def run(self) -> int:
         """Do everything; returns the exit status."""
-        shutil.rmtree(self.folder, ignore_errors=True)  # a demo starts from nothing
-        self.folder.mkdir(parents=True)
+        self.clear_folder()
         demonstrations = self.record()
         metrics = MetricsFollower(self.learner_folder / "metrics.jsonl")
         training = self.learn(demonstrations, metrics)
         judged = self.evaluate()
         realtime = self.run_in_real_time()
-        self.draw(metrics)
-        summary = self.summarise(training, judged, realtime, metrics)
+        summary = self.summarise(training, judged, realtime)
         (self.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        self.draw(metrics)
         print(table(summary))
         print(f"\nresults: {self.folder}/summary.json, learning.png, policy.gif")
         if summary["success_rate"] >= WANTED_SUCCESS:
             return 0
         print(f"the success rate is below {WANTED_SUCCESS}: logs are in {self.folder}")
         return 1
+
+    def clear_folder(self) -> None:
+        """Start from nothing; raises ConfigError rather than delete what is not a demo's."""
+        marker = self.folder / MARKER
+        if self.folder.exists() and not marker.exists() and any(self.folder.iterdir()):
+            raise ConfigError(
+                f"--run {self.folder}: the folder holds something that no demo wrote; "
+                "choose another one"
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        marker.touch()
 
     def say(self, text: str) -> None:
         """Print what begins now."""
@@ -160,7 +178,7 @@ class Demo:
             metrics.poll()
             metrics.end_line()
             controller.interrupt()
-            controller.wait(10.0)
+            controller.wait(10.0, accept=(0, 3))  # 3: the summary tells what was not acknowledged
         return {
             "learner": json.loads((self.learner_folder / "summary.json").read_text()),
             "controller": json.loads((self.folder / "controller.json").read_text()),
@@ -204,7 +222,7 @@ class Demo:
             "--state", "none", "--commands", "none", "--summary", str(summary), *options,
         )  # fmt: skip
         with Process(name, command, self.folder / f"{name}.log") as process:
-            process.wait(120.0)
+            process.wait(60.0 + 10.0 * self.episodes)
         result: dict[str, Any] = json.loads(summary.read_text())
         return result
 
@@ -233,7 +251,6 @@ class Demo:
         training: dict[str, Any],
         judged: dict[str, Any],
         realtime: dict[str, Any],
-        metrics: MetricsFollower,
     ) -> dict[str, Any]:
         """Return the result as it is written to summary.json."""
         learner, controller = training["learner"], training["controller"]

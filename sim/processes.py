@@ -1,5 +1,6 @@
 """Child processes of the demo: started in a group of their own, ended cleanly, with a log."""
 
+import ctypes
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ class Process:
                 env=environment,
                 # Ctrl-C reaches only the parent, which ends its children in the right order.
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def running(self) -> bool:
@@ -80,8 +82,19 @@ class Process:
         try:
             self._process.wait(5.0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            pass
+        finally:  # also when a second Ctrl-C ends the waiting
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM to this (child) process when its parent dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 def serl_rt(*arguments: str) -> list[str]:

@@ -159,6 +159,7 @@ class EpisodeCounter:
     """Adds up transitions, in the order in which they happened, to finished episodes."""
 
     def __init__(self) -> None:
+        self._number: int | None = None
         self._length = 0
         self._total_reward = 0.0
         self._success = False
@@ -168,15 +169,22 @@ class EpisodeCounter:
         """Take column batches one after the other; yield each episode that ends in one."""
         columns = {name: np.asarray(columns[name]) for name in _EPISODE_COLUMNS}
         ends = columns["terminated"].astype(bool) | columns["truncated"].astype(bool)
+        changes = np.flatnonzero(np.diff(columns["episode"].astype(np.int64))) + 1
+        stops = sorted({*changes.tolist(), *(np.flatnonzero(ends) + 1).tolist(), len(ends)})
         start = 0
-        for end in np.flatnonzero(ends):
-            stop = int(end) + 1
+        for stop in stops:
             self._accumulate(columns, start, stop)
-            yield self._finish(columns, int(end))
+            if stop > start and ends[stop - 1]:
+                yield self._finish(columns, stop - 1)
             start = stop
-        self._accumulate(columns, start, len(ends))
 
     def _accumulate(self, columns: Columns, start: int, stop: int) -> None:
+        if start == stop:
+            return
+        number = int(columns["episode"][start])
+        if number != self._number:  # the end of the one before never came: it is not reported
+            self.__init__()  # type: ignore[misc]
+            self._number = number
         self._length += stop - start
         self._total_reward += float(columns["reward"][start:stop].sum())
         self._success |= bool(columns["success"][start:stop].any())

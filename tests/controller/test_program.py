@@ -318,3 +318,48 @@ def test_native_program_needs_no_python(tmp_path: Path, policy_file: Path) -> No
         capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PATH": "/nonexistent"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+
+
+def learn_command(run: Path, port: int, *options: str) -> list[str]:
+    return [
+        sys.executable, "-u", "-m", "serl_rt.cli", "learn", "--recipe", "sac_state",
+        "--task", "reach", "--bind", f"tcp://127.0.0.1:{port}", "--run", str(run),
+        "--no-tensorboard", "--max-env-steps", "700", *options,
+    ]  # fmt: skip
+
+
+def test_nothing_counts_twice_when_a_killed_learner_comes_back(tmp_path: Path) -> None:
+    port, learner_run, summary = free_port(), tmp_path / "run", tmp_path / "summary.json"
+    with started(
+        NATIVE, "--task", "reach", "--lockstep", "--learner", f"tcp://127.0.0.1:{port}",
+        "--evaluate-every", "3", "--summary", str(summary), *QUIET, folder=tmp_path,
+    ) as controller:  # fmt: skip
+        first = subprocess.Popen(
+            learn_command(learner_run, port), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        metrics = learner_run / "metrics.jsonl"
+        end = time.monotonic() + 60
+        while not metrics.exists() or metrics.read_text().count("\n") < 6:
+            assert time.monotonic() < end, "the learner received nothing"
+            time.sleep(0.05)
+        first.kill()
+        first.communicate()
+
+        # The same controller lives on: it resends while the log is being read.
+        second = subprocess.run(
+            learn_command(learner_run, port, "--resume"),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert second.returncode == 0, second.stdout + second.stderr
+        controller.send_signal(signal.SIGINT)
+        output, _ = controller.communicate(timeout=20)
+        assert controller.returncode == 0, output
+    learned = json.loads((learner_run / "summary.json").read_text())
+    controlled = json.loads(summary.read_text())
+    assert learned["reason"] == "max_env_steps"
+    stored = learned["transitions_stored"]
+    assert learned["env_steps"] + learned["evaluation_steps"] == stored
+    assert controlled["link"]["pushed"] == controlled["link"]["acknowledged"] == stored

@@ -236,10 +236,7 @@ class StopAt:
             self.stop.set()
 
 
-def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path) -> None:
-    straight = make_trainer(make_recipe(), FakeController(), tmp_path / "a")
-    straight.run(threading.Event())
-
+def test_resuming_restores_everything_to_the_bit(tmp_path: Path) -> None:
     stop = threading.Event()
     link = FakeController()
     first = make_trainer(make_recipe(), link, tmp_path / "b")
@@ -290,7 +287,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_batch(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match="critic_loss is .* at update 61; its batch is in"):
         trainer.run(threading.Event())
     with np.load(tmp_path / "nonfinite_batch.npz") as batch:
-        assert not np.isfinite(batch["rewards"]).all() or batch["rewards"].shape == (64,)
+        assert batch["rewards"].shape == (64,)
     good = trainer.checkpoints.latest()
     assert good is not None
     _, arrays = load_checkpoint(good, trainer.identity)

@@ -78,3 +78,12 @@ def test_failed_process_shows_its_last_words(tmp_path: Path) -> None:
         pytest.raises(ProcessFailed, match=r"status 3(.|\n)*no such robot"),
     ):
         process.wait(30.0)
+
+
+def test_a_folder_that_no_demo_wrote_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert main(["--task", "reach", "--run", str(tmp_path)]) == 2
+    assert "no demo wrote" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
