@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -243,6 +243,20 @@ def next_verdict(server: LearnerServer) -> Any:
     raise AssertionError("no verdict came")
 
 
+def await_status(
+    client: ControllerClient, condition: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """Ask for the status until it is as wanted."""
+    end = time.monotonic() + 30
+    while True:
+        status = client.command("status")
+        assert isinstance(status, dict)
+        if condition(status):
+            return status
+        assert time.monotonic() < end, status
+        time.sleep(0.02)
+
+
 def test_realtime_and_commands(policy_file: Path, tmp_path: Path) -> None:
     state, commands = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
     summary = tmp_path / "summary.json"
@@ -262,10 +276,14 @@ def test_realtime_and_commands(policy_file: Path, tmp_path: Path) -> None:
             with StateSubscriber(state) as states:
                 assert states.receive(timeout=10.0).q.shape == (7,)
             client.command("stop")
-            status = client.command("status")
-            assert isinstance(status, dict)
-            assert status["paused"] is True
+            stopped = await_status(client, lambda status: status["stopped"])
+            assert stopped["paused"] is True
+            assert stopped["mode"] == "hold"
+            steps = await_status(client, lambda status: True)["steps"]
+            time.sleep(0.5)  # longer than a policy period: nothing acts meanwhile
+            assert await_status(client, lambda status: True)["steps"] <= steps + 1
             client.command("resume")
+            await_status(client, lambda status: status["steps"] > steps + 1)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=20)
         assert process.returncode == 0, output

@@ -5,7 +5,6 @@
 #include <cstdio>
 
 #include "app/realtime.hpp"
-#include "app/signals.hpp"
 #include "core/error.hpp"
 #include "policy/session.hpp"
 
@@ -68,9 +67,11 @@ ControllerApp::ControllerApp(const Options& options)
                 ? std::unique_ptr<ControlPort>(std::make_unique<LockstepPort>(
                       loop_, controller_, gripper_, task_.contract.policy_rate_hz, stop_policy_))
                 : std::make_unique<RealtimePort>(loop_, controller_, gripper_,
-                                                 task_.contract.policy_rate_hz, stop_policy_)),
+                                                 task_.contract.policy_rate_hz, stop_policy_,
+                                                 halted_)),
       realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
-      environment_(task_.contract, task_.episode, *port_, episode_task_.get()),
+      environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
+                   episode_task_.get()),
       policies_(task_.contract, policy_options(options, task_)),
       messaging_(Messaging::create(options.keys)),
       link_(make_link()),
@@ -78,7 +79,7 @@ ControllerApp::ControllerApp(const Options& options)
       policy_loop_(environment_, policies_, sink_, controller_.faults(), loop_config(options),
                    task_.contract, stop_policy_),
       services_(messaging_, {options.state_address, options.command_address}, *port_, controller_,
-                loop_, policies_, policy_loop_) {
+                loop_, policies_, policy_loop_, halted_) {
   load_first_policy();
 }
 
@@ -146,10 +147,7 @@ void ControllerApp::run_policy_thread() {
       // The loop ended by itself: either its work is done or the robot is gone.
       driver_lost_ = controller_.faults().count(Fault::kDriverLost) > 0;
     }
-    if (link_ != nullptr) {
-      const std::chrono::duration<double> patience(options_.drain_timeout_s);
-      acknowledged_ = link_->drain(std::chrono::duration_cast<std::chrono::milliseconds>(patience));
-    }
+    acknowledged_ = drain();
   } catch (const std::exception& error) {
     const std::scoped_lock lock(mutex_);
     policy_failure_ = error.what();
@@ -157,15 +155,23 @@ void ControllerApp::run_policy_thread() {
   policy_done_ = true;
 }
 
-Summary ControllerApp::run() {
-  SignalGuard signals;  // before the threads, which inherit the mask
+bool ControllerApp::drain() {
+  if (link_ == nullptr) return true;
+  const double deadline_s = now_s() + options_.drain_timeout_s;
+  do {
+    if (link_->drain(kLookInterval)) return true;
+  } while (now_s() < deadline_s && !abandon_);
+  return false;
+}
+
+Summary ControllerApp::run(const SignalGuard& signals) {
   const LowLatencyRequest latency;
   if (!options_.lockstep) start_control_thread();
   policy_thread_ = std::thread([this] { run_policy_thread(); });
   double next_progress_s = now_s() + kProgressInterval_s;
   while (!policy_done_ && !driver_lost_) {
     if (signals.wait(kLookInterval)) {
-      if (stop_policy_) break;  // asked twice: do not wait for acknowledgements
+      if (stop_policy_) abandon_ = true;  // asked twice
       stop_policy_ = true;
     }
     policies_.collect();
@@ -253,8 +259,9 @@ int run_controller(std::span<const std::string> arguments, const Options& defaul
   if (!options) return exit_status;
   try {
     if (!options->onnxruntime.empty()) set_onnxruntime_hint(options->onnxruntime);
+    const SignalGuard signals;
     ControllerApp app(*options);
-    const Summary summary = app.run();
+    const Summary summary = app.run(signals);
     if (!options->summary.empty()) write_summary(summary, options->summary);
     if (!options->quiet) std::fprintf(stderr, "[control] %s\n", headline(summary).c_str());
     if (!summary.acknowledged) {

@@ -16,6 +16,7 @@
 #include "app/policy_loop.hpp"
 #include "app/ports.hpp"
 #include "app/services.hpp"
+#include "app/signals.hpp"
 #include "app/summary.hpp"
 #include "app/transition_sink.hpp"
 #include "core/control_loop.hpp"
@@ -33,7 +34,7 @@ class ControllerApp {
 
   // Returns after the episodes or steps that were asked for, or after SIGINT or SIGTERM.
   // Throws Error when the robot or the link is lost for good.
-  Summary run();
+  Summary run(const SignalGuard& signals);
 
  private:
   void load_first_policy();
@@ -41,6 +42,7 @@ class ControllerApp {
   PolicyOutcome receive_policy(const ReceivedPolicy& policy);
   void start_control_thread();
   void run_policy_thread();
+  bool drain();
   void report_refusals();
   void report_progress();
   void stop();
@@ -53,6 +55,8 @@ class ControllerApp {
   std::atomic<bool> stop_policy_ = false;
   std::atomic<bool> stop_control_ = false;
   std::atomic<bool> policy_done_ = false;
+  std::atomic<bool> abandon_ = false;  // do not wait for acknowledgements
+  std::atomic<bool> halted_ = false;   // an operator's stop, until resume
 
   SimDriver driver_;
   SimGripper gripper_;

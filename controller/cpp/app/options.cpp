@@ -1,6 +1,8 @@
 #include "app/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -72,6 +74,11 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
     exit_status = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  if (!std::isfinite(o.noise_scale) || !std::isfinite(o.drain_timeout_s)) {
+    std::fprintf(stderr, "--noise-scale and --drain-timeout must be finite numbers\n");
+    exit_status = 2;
     return std::nullopt;
   }
   return o;

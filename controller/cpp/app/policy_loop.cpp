@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <thread>
 
@@ -63,7 +64,7 @@ void PolicyLoop::run(const std::function<void()>& on_step,
                             static_cast<std::uint32_t>(config_.evaluate_every - 1);
     if (!run_episode(result)) return;
     episode_.fetch_add(1, std::memory_order_relaxed);
-    on_episode(result);
+    if (result.steps > 0) on_episode(result);
   }
 }
 
@@ -72,7 +73,7 @@ bool PolicyLoop::run_episode(EpisodeResult& result) {
   // Before the reset, so that an arm that waits for its learner does so in hold, not mid-episode.
   if (!sink_.wait_until_allowed()) return false;
   if (!environment_.reset(episode_seed(config_.seed, result.episode))) return false;
-  bool done = false;
+  bool done = paused();  // stopped on the way to the start: wait there
   while (!done) {
     if (!sink_.wait_until_allowed()) return false;
     if (!step(result, done)) return false;
@@ -122,11 +123,16 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   result.episode_return += outcome->reward;
   result.success = result.success || outcome->success;
   result.policy_version = version;
+  steps_.fetch_add(1, std::memory_order_relaxed);
   if (outcome->fault) {  // no action was executed: nothing to learn from
     faults_.raise(*outcome->fault, outcome->fault_value, 1.0);
     return true;
   }
-  steps_.fetch_add(1, std::memory_order_relaxed);
+  const auto finite = [](float value) { return std::isfinite(value); };
+  if (!std::all_of(next.begin(), next.end(), finite) || !finite(outcome->reward)) {
+    faults_.raise(Fault::kStateNonFinite);  // the learner would refuse it, and all that follows
+    return true;
+  }
   return sink_.push(transition_);
 }
 

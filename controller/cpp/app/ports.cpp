@@ -38,11 +38,13 @@ bool LockstepPort::go_to_start(const Vec7&, double) noexcept {
 }
 
 RealtimePort::RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper,
-                           double policy_rate_hz, const std::atomic<bool>& stop) noexcept
+                           double policy_rate_hz, const std::atomic<bool>& stop,
+                           const std::atomic<bool>& halted) noexcept
     : loop_(loop),
       controller_(controller),
       gripper_(gripper),
       stop_(stop),
+      halted_(halted),
       period_(static_cast<std::int64_t>(std::llround(1e9 / policy_rate_hz))),
       next_(std::chrono::steady_clock::now()) {}
 
@@ -61,13 +63,16 @@ bool RealtimePort::advance() noexcept {
   const auto now = std::chrono::steady_clock::now();
   if (now > next_) {
     late_steps_.fetch_add(1, std::memory_order_relaxed);
-    if (now > next_ + period_) next_ = now;
+    next_ = now + period_;
   }
   std::this_thread::sleep_until(next_);
-  return !stop_.load(std::memory_order_relaxed);
+  return !stop_.load(std::memory_order_relaxed) &&
+         controller_.faults().count(Fault::kDriverLost) == 0;
 }
 
 bool RealtimePort::go_to_start(const Vec7& q, double duration_s) noexcept {
+  next_ = std::chrono::steady_clock::now();
+  if (halted_) return advance();
   Target home;
   home.mode = Mode::kJointMove;
   home.q = q;
@@ -75,10 +80,13 @@ bool RealtimePort::go_to_start(const Vec7& q, double duration_s) noexcept {
   set_target(home);
   const auto begin = std::chrono::steady_clock::now();
   const auto patience = std::chrono::duration<double>(duration_s) + kMovePatience;
-  next_ = begin;
   while (std::chrono::steady_clock::now() - begin < patience) {
+    // A joint move ends a stop; one that was asked for while this one began must not be lost.
+    if (halted_) controller_.request_stop();
     if (!advance()) return false;
-    if (controller_.status().move_done_sequence == sequence_) break;
+    const ControllerStatus status = controller_.status();
+    if (status.move_done_sequence == sequence_) break;
+    if (status.stopped && status.target_sequence == sequence_) break;
   }
   return true;
 }

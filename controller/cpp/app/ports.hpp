@@ -21,6 +21,7 @@ class LockstepPort : public ControlPort {
   void set_target(Target target) noexcept override;
   bool advance() noexcept override;
   bool go_to_start(const Vec7& q, double duration_s) noexcept override;
+  bool stopped() const noexcept override { return controller_.status().stopped; }
   Gripper& gripper() noexcept override { return gripper_; }
 
  private:
@@ -34,14 +35,17 @@ class LockstepPort : public ControlPort {
 
 class RealtimePort : public ControlPort {
  public:
+  // `halted`: an operator's stop; while it is set, the arm does not go to an episode's start.
   RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
-               const std::atomic<bool>& stop) noexcept;
+               const std::atomic<bool>& stop, const std::atomic<bool>& halted) noexcept;
 
   const State& state() noexcept override;
   void set_target(Target target) noexcept override;
-  // Sleeps until the next policy instant; one that was missed by more than a period is given up.
+  // Sleeps until the next policy instant. After a late step the instants begin anew, so that every
+  // action gets its whole period.
   bool advance() noexcept override;
   bool go_to_start(const Vec7& q, double duration_s) noexcept override;
+  bool stopped() const noexcept override { return controller_.status().stopped; }
   Gripper& gripper() noexcept override { return gripper_; }
 
   // Policy instants that had passed before the policy was ready for them.
@@ -52,6 +56,7 @@ class RealtimePort : public ControlPort {
   Controller& controller_;
   Gripper& gripper_;
   const std::atomic<bool>& stop_;
+  const std::atomic<bool>& halted_;
   std::chrono::nanoseconds period_;
   std::chrono::steady_clock::time_point next_;
   State state_;

@@ -27,12 +27,13 @@ Value verdict_value(const PolicyVerdict& verdict) {
 
 Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
                    ControlPort& port, Controller& controller, ControlLoop& loop,
-                   PolicyManager& policies, PolicyLoop& policy_loop)
+                   PolicyManager& policies, PolicyLoop& policy_loop, std::atomic<bool>& halted)
     : port_(port),
       controller_(controller),
       loop_(loop),
       policies_(policies),
       policy_loop_(policy_loop),
+      halted_(halted),
       gains_(controller.config().gains) {
   if (config.state_address != "none") publisher_.emplace(messaging, config.state_address);
   if (config.command_address != "none") {
@@ -56,13 +57,18 @@ Value Services::status() const {
   const ControllerStatus controller = controller_.status();
   const PolicyStatus policies = policies_.status();
   const LoopTiming timing = loop_.timing();
-  return Value::Map{
-      {"mode", to_string(controller.mode)},    {"stopped", controller.stopped},
-      {"paused", policy_loop_.paused()},       {"episode", policy_loop_.episode()},
-      {"steps", policy_loop_.steps()},         {"policy_version", policies.active_version},
-      {"policies_swapped", policies.swapped},  {"policies_refused", policies.refused},
-      {"last_refusal", policies.last_refusal}, {"ticks", timing.ticks},
-      {"late_ticks", timing.late_ticks},       {"faults", fault_counts(controller_.faults())}};
+  return Value::Map{{"mode", to_string(controller.mode)},
+                    {"stopped", controller.stopped},
+                    {"paused", policy_loop_.paused()},
+                    {"episode", policy_loop_.episode()},
+                    {"steps", policy_loop_.steps()},
+                    {"policy_version", policies.active_version},
+                    {"policies_swapped", policies.swapped},
+                    {"policies_refused", policies.refused},
+                    {"last_refusal", clean_text(policies.last_refusal)},
+                    {"ticks", timing.ticks},
+                    {"late_ticks", timing.late_ticks},
+                    {"faults", fault_counts(controller_.faults())}};
 }
 
 CommandSpec Services::set_gains() {
@@ -105,6 +111,7 @@ std::vector<CommandSpec> Services::commands() {
        "go on after a pause or a stop",
        {},
        [this](const Arguments&) {
+         halted_ = false;
          policy_loop_.set_paused(false);
          return Value();
        }},
@@ -119,6 +126,7 @@ std::vector<CommandSpec> Services::commands() {
        "brake now, hold, and pause",
        {},
        [this](const Arguments&) {
+         halted_ = true;  // first: a move that begins now sees it, or is stopped by the request
          controller_.request_stop();
          policy_loop_.set_paused(true);
          policy_loop_.end_episode();

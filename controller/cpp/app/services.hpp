@@ -2,6 +2,7 @@
 // rate, and a few commands.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,7 +29,7 @@ class Services {
   // Everything else must outlive this. Throws Error when an address cannot be bound.
   Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config, ControlPort& port,
            Controller& controller, ControlLoop& loop, PolicyManager& policies,
-           PolicyLoop& policy_loop);
+           PolicyLoop& policy_loop, std::atomic<bool>& halted);
 
   // Policy thread, after each step.
   void publish_state();
@@ -43,7 +44,8 @@ class Services {
   ControlLoop& loop_;
   PolicyManager& policies_;
   PolicyLoop& policy_loop_;
-  CartesianGains gains_;  // last set; command thread
+  std::atomic<bool>& halted_;  // set by stop, cleared by resume
+  CartesianGains gains_;       // last set; command thread
   std::optional<StatePublisher> publisher_;
   std::optional<CommandServer> server_;  // last: its thread uses the others
 };

@@ -8,7 +8,8 @@
 namespace serl_rt {
 
 // While it lives, threads that are started inherit a mask without the two signals, and wait()
-// receives them. Restores the mask of the calling thread at the end.
+// receives them: make it before anything that starts a thread. At the end it forgets those that
+// nobody waited for, and restores the mask of the calling thread.
 class SignalGuard {
  public:
   SignalGuard() {
@@ -17,7 +18,10 @@ class SignalGuard {
     sigaddset(&signals_, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals_, &previous_);
   }
-  ~SignalGuard() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
+  ~SignalGuard() {
+    while (wait(std::chrono::milliseconds(0))) continue;
+    pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+  }
   SignalGuard(const SignalGuard&) = delete;
   SignalGuard& operator=(const SignalGuard&) = delete;
 

@@ -14,7 +14,7 @@ SimEnv::SimEnv(const TaskConfig& task, const std::filesystem::path& assets_dir)
       loop_(driver_, controller_),
       port_(loop_, controller_, gripper_, task.contract.policy_rate_hz, stop_),
       task_(make_sim_task(task.sim, driver_)),
-      environment_(task.contract, task.episode, port_, task_.get()) {}
+      environment_(task.contract, task.episode, task.controller.limits, port_, task_.get()) {}
 
 void SimEnv::reset(std::uint64_t seed) {
   if (!environment_.reset(seed)) throw Error("the simulation diverged while an episode began");

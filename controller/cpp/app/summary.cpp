@@ -114,7 +114,8 @@ std::string to_json(const Summary& summary) {
       {"not_granted", summary.not_granted},
       {"episodes", to_json(summary.episodes)},
   };
-  return json.dump(2);
+  // A refusal may quote bytes of a file that are not UTF-8.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
 void write_summary(const Summary& summary, const std::filesystem::path& file) {

@@ -26,6 +26,10 @@ class ControlPort {
   // there with minimum jerk in `duration_s`. False: as advance().
   virtual bool go_to_start(const Vec7& q, double duration_s) noexcept = 0;
 
+  // True when the controller has stopped the arm and follows no policy: somebody asked for it, or a
+  // joint passed a limit.
+  virtual bool stopped() const noexcept = 0;
+
   virtual Gripper& gripper() noexcept = 0;
 };
 

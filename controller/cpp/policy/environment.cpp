@@ -11,14 +11,14 @@ constexpr int kDeadlinePeriods = 2;
 
 }  // namespace
 
-Environment::Environment(const Contract& contract, const EpisodeConfig& config, ControlPort& port,
-                         Task* task)
+Environment::Environment(const Contract& contract, const EpisodeConfig& config,
+                         const RobotLimits& limits, ControlPort& port, Task* task)
     : config_(config),
       period_ns_(static_cast<std::int64_t>(std::llround(1e9 / contract.policy_rate_hz))),
       port_(port),
       task_(task),
       builder_(contract, task == nullptr ? std::vector<TaskField>{} : task->fields()),
-      mapper_(contract),
+      mapper_(contract, joint_range(limits)),
       observation_(builder_.size()) {}
 
 bool Environment::reset(std::uint64_t seed) {
@@ -63,7 +63,8 @@ std::optional<StepResult> Environment::step(std::span<const float> action,
   result.reward = static_cast<float>(outcome.reward);
   result.success = outcome.success;
   result.terminated = outcome.failure || (outcome.success && config_.terminate_on_success);
-  result.truncated = !result.terminated && step_ >= config_.max_steps;
+  // Nothing that a stopped arm does follows from the policy's actions.
+  result.truncated = !result.terminated && (step_ >= config_.max_steps || port_.stopped());
   return result;
 }
 

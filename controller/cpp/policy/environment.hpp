@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/fault.hpp"
+#include "core/limits.hpp"
 #include "drivers/task.hpp"
 #include "policy/action.hpp"
 #include "policy/contract.hpp"
@@ -26,7 +27,7 @@ struct EpisodeConfig {
 struct StepResult {
   float reward = 0.0F;
   bool terminated = false;  // success or failure: nothing to bootstrap from
-  bool truncated = false;   // time limit
+  bool truncated = false;   // time limit, or the arm was stopped
   bool success = false;
   std::optional<Fault> fault;  // the action was refused; the arm follows its last target
   double fault_value = 0.0;    // what was refused
@@ -36,7 +37,8 @@ struct StepResult {
 class Environment {
  public:
   // `task` may be null (no reward, no pushed observations) and must outlive this.
-  Environment(const Contract& contract, const EpisodeConfig& config, ControlPort& port, Task* task);
+  Environment(const Contract& contract, const EpisodeConfig& config, const RobotLimits& limits,
+              ControlPort& port, Task* task);
 
   // Brings arm and objects to an episode's start. False: the robot is gone or the program stops.
   bool reset(std::uint64_t seed);
