@@ -86,7 +86,7 @@ PolicyVerdict PolicyManager::rollback(std::uint64_t version) {
     // Stored again as the newest, so that a restart begins with it.
     PolicyVerdict verdict =
         take_over({entry->version, bytes.size(), entry->sha256, bytes}, /*store=*/true);
-    pinned_ = pinned_ || verdict.accepted;
+    set_pinned(pinned_ || verdict.accepted);
     return verdict;
   } catch (const Error& error) {
     return refuse(version, error.what());
@@ -95,7 +95,13 @@ PolicyVerdict PolicyManager::rollback(std::uint64_t version) {
 
 void PolicyManager::follow_learner() {
   const std::scoped_lock lock(mutex_);
-  pinned_ = false;
+  set_pinned(false);
+}
+
+void PolicyManager::set_pinned(bool pinned) {
+  pinned_ = pinned;
+  const std::scoped_lock lock(told_mutex_);
+  told_.pinned = pinned;
 }
 
 void PolicyManager::new_learner() {
@@ -104,18 +110,17 @@ void PolicyManager::new_learner() {
 }
 
 void PolicyManager::collect() {
-  const std::scoped_lock lock(mutex_);
-  slot_.collect();
+  // Whoever verifies now collects, too.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) slot_.collect();
 }
 
 PolicyStatus PolicyManager::status() const {
-  const std::scoped_lock lock(mutex_);
-  return {active_version_.load(std::memory_order_relaxed),
-          accepted_version_,
-          swapped_.load(std::memory_order_relaxed),
-          refused_,
-          pinned_,
-          last_refusal_};
+  const std::scoped_lock lock(told_mutex_);
+  PolicyStatus status = told_;
+  status.active_version = active_version_.load(std::memory_order_relaxed);
+  status.swapped = swapped_.load(std::memory_order_relaxed);
+  return status;
 }
 
 PolicyVerdict PolicyManager::take_over(const PolicyOffer& offer, bool store) {
@@ -129,8 +134,11 @@ PolicyVerdict PolicyManager::take_over(const PolicyOffer& offer, bool store) {
   }
   verdict.swap_ms = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
   accepted_version_ = offer.version;
-  accepted_sha256_ = offer.sha256;
   any_version_ = false;
+  {
+    const std::scoped_lock lock(told_mutex_);
+    told_.accepted_version = offer.version;
+  }
   try {
     if (store && store_) store_->save(offer.bytes, offer.version, offer.sha256);
   } catch (const Error& error) {
@@ -140,8 +148,9 @@ PolicyVerdict PolicyManager::take_over(const PolicyOffer& offer, bool store) {
 }
 
 PolicyVerdict PolicyManager::refuse(std::uint64_t version, std::string reason) {
-  ++refused_;
-  last_refusal_ = reason;
+  const std::scoped_lock lock(told_mutex_);
+  ++told_.refused;
+  told_.last_refusal = reason;
   return {false, version, std::move(reason), 0.0};
 }
 
@@ -155,11 +164,11 @@ std::string PolicyManager::stored_versions() const {
   return versions.empty() ? "none" : versions;
 }
 
-// Version 0: the newest that is not the current one.
+// Version 0: the newest that is older than the current one.
 std::optional<PolicyStore::Entry> PolicyManager::find_stored(std::uint64_t version) const {
   if (!store_) return std::nullopt;
   for (const PolicyStore::Entry& entry : store_->entries()) {
-    const bool wanted = version == 0 ? entry.sha256 != accepted_sha256_ : entry.version == version;
+    const bool wanted = version == 0 ? entry.version < accepted_version_ : entry.version == version;
     if (wanted) return entry;
   }
   return std::nullopt;

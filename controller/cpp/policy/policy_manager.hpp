@@ -42,8 +42,8 @@ struct PolicyStatus {
   std::string last_refusal;
 };
 
-// acquire() belongs to the policy thread; everything else may be called from any other thread,
-// which may wait for a verification that is going on.
+// acquire() belongs to the policy thread; everything else may be called from any other thread. What
+// loads a policy may wait for a verification that is going on; status() and collect() never do.
 class PolicyManager {
  public:
   // Throws Error when the store's folder cannot be created.
@@ -85,20 +85,20 @@ class PolicyManager {
  private:
   PolicyVerdict take_over(const PolicyOffer& offer, bool store);
   PolicyVerdict refuse(std::uint64_t version, std::string reason);
+  void set_pinned(bool pinned);
   std::optional<PolicyStore::Entry> find_stored(std::uint64_t version) const;
   std::string stored_versions() const;
 
   Contract contract_;
   PolicyManagerOptions options_;
-  mutable std::mutex mutex_;  // everything below but the slot's reading side and the atomics
+  std::mutex mutex_;  // everything below but the slot's reading side, told_ and the atomics
   std::unique_ptr<PolicyStore> store_;  // null: nothing is kept
   SwapSlot<Policy> slot_;
   std::uint64_t accepted_version_ = 0;
-  std::string accepted_sha256_;
   bool pinned_ = false;
   bool any_version_ = true;
-  std::uint64_t refused_ = 0;
-  std::string last_refusal_;
+  mutable std::mutex told_mutex_;  // held for a copy only
+  PolicyStatus told_;              // but for what the policy thread counts
   std::atomic<std::uint64_t> active_version_ = 0;
   std::atomic<std::uint64_t> swapped_ = 0;
 };
