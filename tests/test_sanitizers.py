@@ -42,7 +42,6 @@ def test_cpp_tests_under_sanitizer(sanitizer: str) -> None:
     environment = os.environ | {
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
         "TSAN_OPTIONS": f"halt_on_error=1:suppressions={ROOT / 'tests/cpp/tsan.supp'}",
-        "SERL_RT_SANITIZED": "1",
     }
     command = ["ctest", "--test-dir", str(folder), "--output-on-failure", "--no-tests=error"]
     if label == "threads":

@@ -175,15 +175,6 @@ std::vector<double> ConfigTable::numbers(const std::string& key, std::size_t siz
   return values;
 }
 
-std::vector<int> ConfigTable::integers(const std::string& key, int low, int high) {
-  std::vector<int> values;
-  for (const double value : numbers(key, 0, low, high)) {
-    if (value != std::floor(value)) fail(key, shortest(value) + " is not a whole number");
-    values.push_back(static_cast<int>(value));
-  }
-  return values;
-}
-
 std::string ConfigTable::json(const std::string& key, const std::string& extra) {
   toml::table copy = table_ == nullptr ? toml::table{} : *static_cast<const toml::table*>(table_);
   for (const auto& [name, value] : copy) asked_.insert(std::string(name.str()));

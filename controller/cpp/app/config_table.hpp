@@ -34,7 +34,6 @@ class ConfigTable {
   // `size` 0: any length.
   std::vector<double> numbers(const std::string& key, std::size_t size, double low, double high,
                               std::optional<std::vector<double>> fallback = std::nullopt);
-  std::vector<int> integers(const std::string& key, int low, int high);
 
   // The whole table as JSON, with `extra` added as a text under `key`; every key counts as asked
   // for.
