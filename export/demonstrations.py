@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from serl_rt.export.contract import Contract
-from serl_rt.export.messages import DTYPES, Array, Column, transition_columns
+from serl_rt.export.messages import (
+    DTYPES,
+    STARTS,
+    Array,
+    Column,
+    rows_of,
+    transition_columns,
+)
+from serl_rt.export.wire_header import WireError
 
 CONTRACT = "contract"
 """Name of the array that holds the contract."""
@@ -28,7 +36,8 @@ class DemonstrationsError(ValueError):
 def demonstration_columns(contract: Contract) -> tuple[Column, ...]:
     """Return the columns that demonstrations of a contract have, in wire order."""
     fields = [(field.name, field.shape) for field in contract.observation]
-    return transition_columns(fields, contract.action_dim)
+    images = [(image.name, (image.height, image.width, 3)) for image in contract.images]
+    return transition_columns(fields, contract.action_dim, images)
 
 
 def save_demonstrations(
@@ -76,15 +85,22 @@ def check_columns(columns: Mapping[str, Array], contract: Contract, origin: str)
     count = len(columns["reward"]) if columns["reward"].ndim == 1 else 0
     if count == 0:
         raise DemonstrationsError(f"{origin}: reward must have shape (n,) with n >= 1")
-    for name, dtype, shape in expected:
+    for column in expected:
+        name, dtype, shape = column
         array = columns[name]
-        if array.dtype != DTYPES[dtype] or array.shape != (count, *shape):
+        try:
+            rows = rows_of(column, count, columns.get(STARTS))
+        except WireError as error:
+            raise DemonstrationsError(f"{origin}: {error}") from error
+        if array.dtype != DTYPES[dtype] or array.shape != (rows, *shape):
             raise DemonstrationsError(
                 f"{origin}: {name} is {array.dtype} of shape {array.shape}; expected "
-                f"{DTYPES[dtype]} of shape {(count, *shape)}"
+                f"{DTYPES[dtype]} of shape {(rows, *shape)}"
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DemonstrationsError(f"{origin}: {name} has values that are not finite")
+    if STARTS in columns and not columns[STARTS][0]:
+        raise DemonstrationsError(f"{origin}: {STARTS}[0] is 0: the first images are missing")
     for name in FLAGS:
         if columns[name].max() > 1:
             raise DemonstrationsError(
@@ -117,5 +133,6 @@ def _meaning(contract: Contract) -> dict[str, Any]:
             {key: field[key] for key in ("name", "shape", "unit", "frame")}
             for field in table["observation"]
         ],
+        "images": table["images"],
         "action": table["action"],
     }

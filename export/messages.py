@@ -63,6 +63,10 @@ class Hello(Message):
     """The oldest transition that the controller can still send."""
 
 
+STARTS = "starts"
+"""The column that says which transitions bring the frames of their observation."""
+
+
 class Column(NamedTuple):
     """One named array of a `transitions` message: `shape` is that of one transition."""
 
@@ -70,11 +74,21 @@ class Column(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def sparse(self) -> bool:
+        """Whether it has rows only for the transitions with `starts` = 1 (images observed)."""
+        return self.dtype == "u1" and self.name.startswith("observation/")
+
 
 def transition_columns(
-    observation: Sequence[tuple[str, tuple[int, ...]]], action_dim: int
+    observation: Sequence[tuple[str, tuple[int, ...]]],
+    action_dim: int,
+    images: Sequence[tuple[str, tuple[int, ...]]] = (),
 ) -> tuple[Column, ...]:
-    """Return the columns of a transition for observation fields (name, shape), in wire order."""
+    """Return the columns of a transition, in wire order.
+
+    `observation`: the contract's fields, `images`: its images, as (name, shape).
+    """
     observations = [
         Column(f"{group}/{name}", "f4", shape)
         for group in ("observation", "next_observation")
@@ -94,6 +108,21 @@ def transition_columns(
         Column("step", "u4", ()),
         Column("policy_version", "u8", ()),
         Column("time_ns", "i8", ()),
+        *image_columns(images),
+    )
+
+
+def image_columns(images: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Column, ...]:
+    """Return what images add to a transition: `starts`, the frames before, the frames after."""
+    if not images:
+        return ()
+    return (
+        Column(STARTS, "u1", ()),
+        *(
+            Column(f"{group}/{name}", "u1", shape)
+            for group in ("observation", "next_observation")
+            for name, shape in images
+        ),
     )
 
 
@@ -105,7 +134,8 @@ class Transitions(Message):
     run_id: str = field(metadata=HEX32)
     first_seq: int = field(metadata=U64)
     columns: Mapping[str, Array] = field()
-    """Name -> (count, *shape), one of DTYPES, C order; read-only when it came from outside."""
+    """Name -> (count, *shape), one of DTYPES, C order; read-only when it came from outside.
+    Images under `observation/` have as many rows as `starts` has ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,10 +146,12 @@ class Transitions(Message):
             if dtype_name(array.dtype) not in DTYPES:
                 allowed = ", ".join(DTYPES)
                 raise WireError(f"column {name} has dtype {array.dtype}; expected one of {allowed}")
-            if array.shape[:1] != (self.count,) or not array.flags.c_contiguous:
+            column = Column(name, dtype_name(array.dtype), array.shape[1:])
+            rows = rows_of(column, self.count, self.columns.get(STARTS))
+            if array.shape[:1] != (rows,) or not array.flags.c_contiguous:
                 raise WireError(
                     f"column {name} has shape {array.shape}; expected a C-contiguous array of "
-                    f"{self.count} transitions"
+                    f"{rows} rows"
                 )
         if not 1 <= self.count <= MAX_COUNT:
             raise WireError(f"{self.count} transitions; expected 1 to {MAX_COUNT}")
@@ -129,7 +161,14 @@ class Transitions(Message):
     @property
     def count(self) -> int:
         """Number of transitions."""
-        return next((len(array) for array in self.columns.values() if array.ndim), 0)
+        return next(
+            (
+                len(array)
+                for name, array in self.columns.items()
+                if array.ndim and not Column(name, dtype_name(array.dtype), ()).sparse
+            ),
+            0,
+        )
 
     @property
     def next_seq(self) -> int:
@@ -151,7 +190,11 @@ class Transitions(Message):
 
     def tail(self, skip: int) -> "Transitions":
         """Return the same message without its first `skip` transitions, as views."""
-        columns = {name: array[skip:] for name, array in self.columns.items()}
+        starts = self.columns.get(STARTS)
+        columns = {
+            name: array[rows_of(column, skip, None if starts is None else starts[:skip]) :]
+            for column, (name, array) in zip(self.layout, self.columns.items(), strict=True)
+        }
         return Transitions(self.run_id, self.first_seq + skip, MappingProxyType(columns))
 
     def header(self) -> dict[str, Any]:
@@ -161,7 +204,7 @@ class Transitions(Message):
 
     def arrays(self) -> list[Buffer]:
         """Return one view per column."""
-        return [array.data.cast("B") for array in self.columns.values()]
+        return [array.data.cast("B") if array.size else b"" for array in self.columns.values()]
 
 
 @dataclass(frozen=True)
@@ -348,6 +391,20 @@ AnyMessage: TypeAlias = ControllerMessage | LearnerMessage | Command | Reply | S
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """Return numpy's short name without byte order, e.g. "f4"; big-endian ones keep theirs."""
     return dtype.str.lstrip("<|")
+
+
+def rows_of(column: Column, count: int, starts: Array | None) -> int:
+    """Return the rows of a column of `count` transitions whose column `starts` is given.
+
+    Raises WireError: the column needs `starts`, and it is missing or not (count,) zeros and ones.
+    """
+    if not column.sparse:
+        return count
+    if starts is None:
+        raise WireError(f"column {column.name} needs the column {STARTS}, which is missing")
+    if starts.shape != (count,) or starts.dtype != DTYPES["u1"] or (starts > 1).any():
+        raise WireError(f"column {STARTS} must be u1 of shape ({count},), zeros and ones")
+    return int(starts.sum())
 
 
 def item_bytes(column: Column) -> int:

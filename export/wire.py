@@ -15,6 +15,7 @@ from serl_rt.export.messages import (
     MAX_BODY_BYTES,
     MAX_COLUMNS,
     MAX_COUNT,
+    STARTS,
     STATE_ARRAYS,
     STATE_TOPIC,
     Ack,
@@ -37,6 +38,7 @@ from serl_rt.export.messages import (
     Transitions,
     Welcome,
     item_bytes,
+    rows_of,
 )
 from serl_rt.export.wire_header import (
     Buffer,
@@ -142,8 +144,16 @@ def _transitions(header: dict[str, Any], frames: Sequence[Buffer]) -> Transition
     count = _check_count("transitions.count", header.get("count"))
     layout = _layout(header.get("columns"))
     _expect_frames("transitions without its header", frames, len(layout))
+    starts = next(
+        (
+            _array(column, count, frame)
+            for column, frame in zip(layout, frames, strict=True)
+            if column.name == STARTS
+        ),
+        None,
+    )
     columns = {
-        column.name: _array(column, count, frame)
+        column.name: _array(column, rows_of(column, count, starts), frame)
         for column, frame in zip(layout, frames, strict=True)
     }
     return Transitions(**values, columns=MappingProxyType(columns))

@@ -129,6 +129,17 @@ def transition_messages(draw: st.DrawFn) -> m.Transitions:
         dtype = m.DTYPES[draw(st.sampled_from(sorted(m.DTYPES)))]
         shape = (count, *draw(st.lists(st.integers(1, 4), max_size=3)))
         columns[name] = (rng.random(shape) * 250).astype(dtype)
+    starts = (rng.random(count) < 0.5).astype(np.uint8)
+    if draw(st.booleans()):
+        shape = draw(st.lists(st.integers(1, 4), min_size=3, max_size=3))
+        frames = rng.integers(0, 256, (int(starts.sum()), *shape), np.uint8)
+        columns |= {m.STARTS: starts, "observation/seen": frames}
+    else:
+        columns = {  # images under observation/ need `starts`
+            name: array
+            for name, array in columns.items()
+            if not m.Column(name, m.dtype_name(array.dtype), ()).sparse
+        } | {m.STARTS: starts}
     return m.Transitions(draw(hex32), draw(st.integers(0, 2**60)), columns)
 
 
@@ -170,8 +181,9 @@ def test_tail_is_what_is_left(message: m.Transitions, data: st.DataObject) -> No
     tail = message.tail(skip)
     assert tail.next_seq == message.next_seq
     assert tail.count == message.count - skip
-    for name, array in message.columns.items():
-        np.testing.assert_array_equal(tail.columns[name], array[skip:])
+    for column, (name, array) in zip(message.layout, message.columns.items(), strict=True):
+        gone = int(message.columns[m.STARTS][:skip].sum()) if column.sparse else skip
+        np.testing.assert_array_equal(tail.columns[name], array[gone:])
 
 
 def test_views_are_not_copied() -> None:
@@ -233,6 +245,28 @@ def test_mutated_messages_raise_only_wire_errors(name: str) -> None:
         never_crashes([bytes(frame) for frame in frames])
 
 
+def with_images(starts: bytes | None = None, *, front_rows: int = 1) -> list[bytes]:
+    """Return the golden message with another column `starts`, or other frames of one camera."""
+    frames = read_frames("transitions_with_images")
+    names = [column.name for column in MESSAGES["transitions_with_images"].layout]  # type: ignore[union-attr]
+    if starts is not None:
+        frames[1 + names.index(m.STARTS)] = starts
+    front = 1 + names.index("observation/front")
+    frames[front] = frames[front] * front_rows
+    return frames
+
+
+def without_starts() -> list[bytes]:
+    """Return the golden message with a column of another name in place of `starts`."""
+    frames = read_frames("transitions_with_images")
+    header = msgpack.unpackb(frames[0])
+    header["columns"] = [
+        ["other" if name == m.STARTS else name, dtype, shape]
+        for name, dtype, shape in header["columns"]
+    ]
+    return [msgpack.packb(header), *frames[1:]]
+
+
 def transitions_with(**changes: Any) -> list[bytes]:
     frames = read_frames("transitions")
     header = msgpack.unpackb(frames[0]) | changes
@@ -276,6 +310,12 @@ def transitions_with(**changes: Any) -> list[bytes]:
         (transitions_with(columns=[["a", "f4", []]] * 2), "occurs twice"),
         (transitions_with(columns=[["a", "f8", [65536] * 4]])[:2], "takes"),
         (transitions_with(columns=[["a", "f4", []]]), "frames; expected 1"),
+        (with_images(b"\1\1\0"), "observation/front has 18 bytes; 2 times"),
+        (with_images(b"\0\0\0"), "observation/front has 18 bytes; 0 times"),
+        (with_images(b"\0\2\0"), "starts must be u1 of shape (3,), zeros and ones"),
+        (with_images(b"\0\1"), "starts has 2 bytes"),
+        (with_images(front_rows=2), "observation/front has 36 bytes; 1 times"),
+        (without_starts(), "observation/front needs the column starts"),
     ],
 )
 def test_what_is_wrong_is_named(frames: list[bytes], expected: str) -> None:
@@ -303,6 +343,7 @@ def test_what_is_wrong_is_named(frames: list[bytes], expected: str) -> None:
         lambda: m.Transitions("0" * 32, 0, {"a": np.zeros(3, np.int32)}),
         lambda: m.Transitions("0" * 32, 0, {"a": np.zeros(3, ">f4")}),
         lambda: m.Transitions("0" * 32, 0, {"a": np.zeros(4097)}),
+        lambda: m.Transitions("0" * 32, 0, {"observation/a": np.zeros((1, 2, 2, 3), np.uint8)}),
     ],
 )
 def test_invalid_messages_cannot_be_made(make: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ intended change of the wire format, and raise PROTOCOL:
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,26 @@ LEARNER_ID = "fedcba9876543210" * 2
 CONTRACT_ID = "c0" * 32
 SHA256 = "5a" * 32
 FIELDS = (("q", (7,)), ("cube/corners", (2, 3)))
+IMAGES = (("front", (2, 3, 3)), ("wrist", (1, 2, 3)))
 ACTION_DIM = 4
 COUNT = 3
+STARTS = (0, 1, 0)
 
 
-def transitions() -> m.Transitions:
-    """Return three transitions; every value follows from its column, row and position."""
-    columns = {}
-    for number, column in enumerate(m.transition_columns(FIELDS, ACTION_DIM)):
-        shape = (COUNT, *column.shape)
+def transitions(images: Sequence[tuple[str, tuple[int, ...]]] = ()) -> m.Transitions:
+    """Return three transitions; every value follows from its column, row and position.
+
+    With images the second one starts anew.
+    """
+    columns: dict[str, m.Array] = {}
+    for number, column in enumerate(m.transition_columns(FIELDS, ACTION_DIM, images)):
+        if column.name == m.STARTS:
+            columns[column.name] = np.array(STARTS, np.uint8)
+            continue
+        shape = (m.rows_of(column, COUNT, columns.get(m.STARTS)), *column.shape)
         values = 100 * number + np.arange(np.prod(shape)).reshape(shape)
         if column.dtype == "u1":
-            values = values % 2
+            values = values % (256 if column.shape else 2)
         if column.dtype == "f4":
             values = values / 8
         columns[column.name] = values.astype(m.DTYPES[column.dtype])
@@ -59,6 +68,7 @@ def messages() -> dict[str, m.AnyMessage]:
     return {
         "hello": m.Hello(m.PROTOCOL, RUN_ID, CONTRACT_ID, "pick_cube", "lockstep", 2**63),
         "transitions": transitions(),
+        "transitions_with_images": transitions(IMAGES),
         "policy_request": m.PolicyRequest(300),
         "policy_result": m.PolicyResult(300, False, "späť: 3 > 2", 12.5),
         "heartbeat": m.Heartbeat(RUN_ID),
