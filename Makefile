@@ -1,7 +1,7 @@
 # Everything a user or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build cpp demo demo-smoke test test-sanitize bench lint tidy format clean
+.PHONY: help setup setup-fci build cpp demo demo-smoke test test-sanitize bench fci lint tidy format clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -30,7 +30,10 @@ demo: setup ## learn PickCube in simulation: controller and learner, hot swap, a
 demo-smoke: setup ## the same loop on the reach task, in under two minutes
 	@$(RUN) demo --task reach --run runs/demo-smoke $(DEMO_ARGS)
 
-test: cpp ## all tests: C++, Python, sanitizers, the smoke demo
+setup-fci: setup ## create .venv-fci with a strict simulated robot for `make fci` and the tests
+	@scripts/setup_fci.sh
+
+test: cpp setup-fci ## all tests: C++, Python, sanitizers, the smoke demo
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
 test-sanitize: cpp ## only the C++ tests under AddressSanitizer, UBSan and ThreadSanitizer
@@ -38,6 +41,9 @@ test-sanitize: cpp ## only the C++ tests under AddressSanitizer, UBSan and Threa
 
 bench: cpp ## measure every speed against its control; writes runs/bench/latest.json
 	@$(VENV_PYTHON) -m bench $(BENCH_ARGS)
+
+fci: cpp setup-fci ## drive simulated robots over their own network protocol; writes runs/fci/summary.json
+	@$(VENV_PYTHON) -m bench.fci $(FCI_ARGS)
 
 lint: setup ## formatting, static checks, types
 	@$(VENV)/bin/ruff check .

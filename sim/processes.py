@@ -60,8 +60,12 @@ class Process:
 
     def interrupt(self) -> None:
         """Ask it to end, as Ctrl-C does."""
+        self.send_signal(signal.SIGINT)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(number)
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines that it printed."""
