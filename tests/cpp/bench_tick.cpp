@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <vector>
 
 #include "arm_model.hpp"
@@ -73,14 +74,23 @@ int main() {
   target.mode = Mode::kCartesianImpedance;
   target.pose = states[0].O_T_EE;
 
-  const auto tick = measure(states, [&](int i, const State& state) {
+  const auto one_tick = [&](int i, const State& state) {
     if (i % 100 == 0) {
       target.pose.position.z() += i % 200 == 0 ? 0.01 : -0.01;
       controller.targets().write(target);
       controller.gains().write(CartesianGains{});
     }
     return controller.tick(state)[0];
+  };
+  const auto tick = measure(states, one_tick);
+  const auto records = std::make_unique<RecordRing>();
+  controller.set_record_ring(records.get());
+  TickRecord record;
+  const auto recorded = measure(states, [&](int i, const State& state) {
+    records->try_pop(record);  // by the same thread: its time counts, too
+    return one_tick(i, state);
   });
+  controller.set_record_ring(nullptr);
   ErrorIntegral integral;
   const auto law = measure(states, [&](int, const State& state) {
     return cartesian_impedance(state, target.pose, test::kHome, CartesianGains{}, integral)[0];
@@ -94,6 +104,7 @@ int main() {
 
   std::printf("{\n");
   print("tick_ns", tick, ",");
+  print("tick_recorded_ns", recorded, ",");
   print("law_ns", law, ",");
   print("nullspace_ns", nullspace, ",");
   print("nullspace_svd_ns", nullspace_svd, "");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -72,6 +73,25 @@ TEST_CASE("a step reads, ticks, writes and publishes the state") {
   CHECK(timing.ticks == 100);
   CHECK(timing.compute.count() == 100);
   CHECK(timing.period.count() == 0);
+}
+
+TEST_CASE("a tick's record says when it began and how long the one before took") {
+  auto records = std::make_unique<RecordRing>();
+  Setup setup;
+  setup.controller.set_record_ring(records.get());
+  setup.robot.stall_at_read = 2;
+  for (int i = 0; i < 4; ++i) REQUIRE(setup.loop.step());
+  std::vector<TickRecord> ticks(4);
+  for (TickRecord& tick : ticks) REQUIRE(records->try_pop(tick));
+  CHECK(ticks[0].timing.period_ns == 0);
+  CHECK(ticks[0].timing.compute_ns == 0);
+  CHECK(ticks[2].timing.period_ns >= 5'000'000);  // the read that took so long
+  for (std::size_t i = 1; i < ticks.size(); ++i) {
+    const TickTiming& timing = ticks[i].timing;
+    CHECK(timing.monotonic_ns - ticks[i - 1].timing.monotonic_ns == timing.period_ns);
+    CHECK(timing.compute_ns > 0);
+    CHECK(timing.compute_ns <= timing.period_ns);
+  }
 }
 
 TEST_CASE("stepping twice the same gives the same, bit by bit") {

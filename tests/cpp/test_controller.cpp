@@ -613,9 +613,29 @@ TEST_CASE("each tick is recorded, and a full ring only costs records") {
     REQUIRE(record.policy_version == 3);
     REQUIRE(record.target_sequence == 1);
     REQUIRE((record.target.position - target.pose.position).norm() < 1e-12);
+    REQUIRE(record.q_reference == record.q);
     REQUIRE(record.faults.has(Fault::kTorqueRateLimited) ==
             ((record.tau - record.tau_law).norm() > 1e-12));
   }
+}
+
+TEST_CASE("the record of a joint move holds the planned path and what was measured") {
+  auto records = std::make_unique<RecordRing>();
+  Cell cell;
+  cell.controller.set_record_ring(records.get());
+  const Vec7 goal = test::kHome + Vec7::Constant(0.05);
+  cell.send(joint_target(Mode::kJointMove, goal, 0.5));
+  State state = cell.arm.state();
+  state.O_F_ext = Vec6::LinSpaced(1.0, 6.0);
+  state.tau_J = Vec7::LinSpaced(1.0, 7.0);
+  cell.last_tau = cell.controller.tick(state);
+  TickRecord record;
+  REQUIRE(records->try_pop(record));
+  CHECK(record.O_F_ext == state.O_F_ext);
+  CHECK(record.tau_J == state.tau_J);
+  cell.run(600);
+  while (records->try_pop(record)) continue;
+  CHECK((record.q_reference - goal).norm() < 1e-9);
 }
 
 TEST_CASE("a configuration that makes no sense is refused with its name") {

@@ -1,5 +1,7 @@
 #include "core/control_loop.hpp"
 
+#include <utility>
+
 namespace serl_rt {
 namespace {
 
@@ -17,13 +19,16 @@ bool ControlLoop::step() noexcept {
     controller_.faults().raise(Fault::kDriverLost);
     return false;
   }
-  sampled_ = Clock::now();
+  const Clock::time_point previous = std::exchange(sampled_, Clock::now());
+  timing_.monotonic_ns = nanoseconds(sampled_.time_since_epoch());
+  timing_.period_ns = started_ ? nanoseconds(sampled_ - previous) : 0;
   if (!started_) {
     controller_.start(state_);
     started_ = true;
   }
-  const Vec7 tau = controller_.tick(state_);
-  compute_.record(nanoseconds(Clock::now() - sampled_));
+  const Vec7 tau = controller_.tick(state_, timing_);
+  timing_.compute_ns = nanoseconds(Clock::now() - sampled_);
+  compute_.record(timing_.compute_ns);
   ticks_.store(ticks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 
   const bool written = driver_.write(tau);

@@ -60,6 +60,7 @@ class ControlLoop {
   State state_;
   bool started_ = false;
   Clock::time_point sampled_;  // when the last state was read
+  TickTiming timing_;          // of the tick that runs, for its record
   Mailbox<State> states_;
   Histogram compute_;
   Histogram period_;

@@ -76,14 +76,14 @@ void Controller::start(const State& state) noexcept {
   started_ = finite(state);  // else the first good sample starts it
 }
 
-Vec7 Controller::tick(const State& state) noexcept {
+Vec7 Controller::tick(const State& state, const TickTiming& timing) noexcept {
   TickFaults faults(counters_);
   ++status_.ticks;
   if (!finite(state)) {
     faults.raise(Fault::kStateNonFinite);
     stop();
     const Vec7 tau = limiter_.ramp_down();
-    publish(state, tau, tau, faults.set());
+    publish(state, timing, tau, tau, faults.set());
     return tau;
   }
   if (!started_) start(state);
@@ -92,7 +92,7 @@ Vec7 Controller::tick(const State& state) noexcept {
   watch(state, faults);
   const Vec7 tau_law = law(state);
   const Vec7 tau = limiter_.apply(tau_law, state, faults);
-  publish(state, tau_law, tau, faults.set());
+  publish(state, timing, tau_law, tau, faults.set());
   return tau;
 }
 
@@ -250,17 +250,34 @@ Vec7 Controller::move_law(const State& state) noexcept {
   return joint_impedance(state, sample.q, sample.dq, config_.joint_gains);
 }
 
-void Controller::publish(const State& state, const Vec7& tau_law, const Vec7& tau,
-                         FaultSet faults) noexcept {
+Vec7 Controller::joint_reference(const State& state) const noexcept {
+  switch (status_.mode) {
+    case Mode::kHold:
+      return hold_q_;
+    case Mode::kJointImpedance:
+      return joint_filter_.reference();
+    case Mode::kJointMove:
+      return move_.sample(move_time_s_).q;
+    default:
+      return state.q;
+  }
+}
+
+void Controller::publish(const State& state, const TickTiming& timing, const Vec7& tau_law,
+                         const Vec7& tau, FaultSet faults) noexcept {
   const bool cartesian = status_.mode == Mode::kCartesianImpedance;
   const Pose& reference = cartesian ? pose_filter_.reference() : state.O_T_EE;
   if (records_ != nullptr) {
     const TickRecord record{.time_ns = state.time_ns,
+                            .timing = timing,
                             .q = state.q,
                             .dq = state.dq,
+                            .tau_J = state.tau_J,
+                            .O_F_ext = state.O_F_ext,
                             .measured = state.O_T_EE,
                             .reference = reference,
                             .target = cartesian ? pose_filter_.target() : state.O_T_EE,
+                            .q_reference = joint_reference(state),
                             .tau_law = tau_law,
                             .tau = tau,
                             .mode = status_.mode,

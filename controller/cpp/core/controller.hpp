@@ -41,16 +41,27 @@ struct ControllerConfig {
 // Empty, or the first thing that is wrong: name, value, what is allowed.
 std::string validate(const ControllerConfig& config);
 
+// When a tick began and how long the work took: only the loop around the controller knows.
+struct TickTiming {
+  std::int64_t monotonic_ns = 0;  // [ns] steady clock at the sample
+  std::int64_t period_ns = 0;     // [ns] since the sample before; 0: the first
+  std::int64_t compute_ns = 0;    // [ns] that the tick before took
+};
+
 // What happened in one tick.
 struct TickRecord {
-  std::int64_t time_ns = 0;     // robot clock
-  Vec7 q = Vec7::Zero();        // [rad]
-  Vec7 dq = Vec7::Zero();       // [rad/s]
-  Pose measured;                // O_T_EE
-  Pose reference;               // what the law followed; the measured pose in joint modes
-  Pose target;                  // where the reference goes; the same in joint modes
-  Vec7 tau_law = Vec7::Zero();  // [Nm] before the limits
-  Vec7 tau = Vec7::Zero();      // [Nm] commanded
+  std::int64_t time_ns = 0;         // robot clock
+  TickTiming timing;                // zero where nobody keeps the time
+  Vec7 q = Vec7::Zero();            // [rad]
+  Vec7 dq = Vec7::Zero();           // [rad/s]
+  Vec7 tau_J = Vec7::Zero();        // [Nm] measured
+  Vec6 O_F_ext = Vec6::Zero();      // [N, Nm] external wrench, base frame
+  Pose measured;                    // O_T_EE
+  Pose reference;                   // what the law followed; the measured pose in joint modes
+  Pose target;                      // where the reference goes; the same in joint modes
+  Vec7 q_reference = Vec7::Zero();  // [rad] what the law followed; q in the other modes
+  Vec7 tau_law = Vec7::Zero();      // [Nm] before the limits
+  Vec7 tau = Vec7::Zero();          // [Nm] commanded
   Mode mode = Mode::kHold;
   FaultSet faults;
   std::uint64_t target_sequence = 0;
@@ -86,9 +97,9 @@ class Controller {
   // without a ramp.
   void start(const State& state) noexcept;
 
-  // Control thread, once per millisecond: torque [Nm] without gravity.
+  // Control thread, once per millisecond: torque [Nm] without gravity. `timing` is only recorded.
   // No locks, no allocation, no throw, no system call.
-  Vec7 tick(const State& state) noexcept;
+  Vec7 tick(const State& state, const TickTiming& timing = {}) noexcept;
 
   // Control thread, before the first tick: where each tick is recorded; null: nowhere.
   void set_record_ring(RecordRing* ring) noexcept { records_ = ring; }
@@ -120,7 +131,9 @@ class Controller {
   Vec7 law(const State& state) noexcept;
   Vec7 hold_law(const State& state) noexcept;
   Vec7 move_law(const State& state) noexcept;
-  void publish(const State& state, const Vec7& tau_law, const Vec7& tau, FaultSet faults) noexcept;
+  Vec7 joint_reference(const State& state) const noexcept;
+  void publish(const State& state, const TickTiming& timing, const Vec7& tau_law, const Vec7& tau,
+               FaultSet faults) noexcept;
 
   const ControllerConfig config_;
 
