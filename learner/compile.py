@@ -26,7 +26,8 @@ from serl_rt.learner.optim import BETA1, BETA2, EPS, Optimizer, clip_by_global_n
 from serl_rt.learner.train_state import TrainState
 
 if TYPE_CHECKING:
-    from serl_rt.learner.agents.sac import Info, SACAgent
+    from serl_rt.learner.agents.losses import Info
+    from serl_rt.learner.agents.sac import SACAgent
 
 log = logging.getLogger(__name__)
 

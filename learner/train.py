@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from serl_rt.export.publish import PolicyFile, write_policy_file
-from serl_rt.learner.agents.sac import Info, SACAgent
+from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.checkpoint import CheckpointFolder
 from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
 from serl_rt.learner.data.mixing import Source, sample_parts

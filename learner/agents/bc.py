@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from serl_rt.learner.agents.drq import PixelConfig, policy_on, prepare_observations
-from serl_rt.learner.agents.sac import Info, make_policy, seeded_initialization
+from serl_rt.learner.agents.drq import PixelConfig, prepare_observations
+from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.parts import policy_on, seeded_initialization
 from serl_rt.learner.data.batch import Batch, concat_batches
 from serl_rt.learner.networks.policy import Policy
-from serl_rt.learner.networks.states import Observations
+from serl_rt.learner.networks.states import Observations, StateEncoder
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
 from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
@@ -108,7 +109,8 @@ class BCAgent:
         wrapper = None
         with seeded_initialization(seed):
             if encoder is None:
-                policy = make_policy(observations, action_dim, policy_network_kwargs, kwargs)
+                states = StateEncoder.for_observations(observations)
+                policy = policy_on(states, action_dim, policy_network_kwargs, kwargs)
             else:
                 if isinstance(observations, Tensor):
                     raise TypeError("an encoder needs named observations, not one array")

@@ -5,28 +5,19 @@ Actor and critics share one image encoder, which only the critics' loss trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from serl_rt.learner.agents.sac import (
-    NETWORK_DEFAULTS,
-    NETWORKS,
-    POLICY_DEFAULTS,
-    Info,
-    SACAgent,
-    SACConfig,
-    mean_info,
-    seeded_initialization,
-)
-from serl_rt.learner.data.batch import Batch, slice_batch
-from serl_rt.learner.networks.critic import Critic
-from serl_rt.learner.networks.mlp import MLP
+from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.parts import critic_on, policy_on, seeded_initialization
+from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig, update_in_parts
+from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.policy import Policy
-from serl_rt.learner.networks.states import ObservationEncoder, Observations
+from serl_rt.learner.networks.states import Observations
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
 from serl_rt.learner.vision.augment import random_shift
@@ -94,46 +85,6 @@ def encode_batch(batch: Batch, encoder: EncodingWrapper, *, train: bool) -> Batc
     with torch.no_grad():
         next_observations = encoder.image_vectors(batch.next_observations)
     return batch._replace(observations=observations, next_observations=next_observations)
-
-
-def update_in_parts(
-    update: Callable[[Batch, Iterable[str]], tuple[object, Info]],
-    batch: Batch,
-    utd_ratio: int,
-    critics: Iterable[str] = ("critic",),
-    others: Iterable[str] = ("actor", "temperature"),
-) -> Info:
-    """Update the critics on `utd_ratio` parts of the batch in turn, then the others on all of it.
-
-    Returns the critics' mean metrics with the others'. Raises ValueError when the batch does not
-    divide.
-    """
-    if utd_ratio < 1 or batch.size % utd_ratio:
-        raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-    part = batch.size // utd_ratio
-    starts = range(0, batch.size, part)
-    infos = [update(slice_batch(batch, start, start + part), critics)[1] for start in starts]
-    return mean_info(infos) | update(batch, others)[1]
-
-
-def make_state(
-    networks: Mapping[str, nn.Module],
-    config: SACConfig,
-    optimizers: Mapping[str, OptimizerConfig] | None,
-    targets: Iterable[str],
-    seed: int,
-    device: torch.device | str,
-) -> TrainState:
-    """Return the state of an agent that has more networks than SAC, an optimizer for each."""
-    return TrainState(
-        networks,
-        {name: (optimizers or {}).get(name, OptimizerConfig()) for name in networks},
-        targets=targets,
-        seed=seed,
-        device=device,
-        step_unused=config.step_unused_optimizers,
-        all_parameters=config.optimizers_cover_all,
-    )
 
 
 @dataclass
@@ -227,41 +178,38 @@ class DrQAgent:
         action_dim = actions.shape[-1]
         with seeded_initialization(seed):
             wrapper = make_encoding_wrapper(encoder, observations)
-            actor = policy_on(wrapper, action_dim, policy_network_kwargs, policy_kwargs)
-            critic = critic_on(wrapper, action_dim, config, critic_network_kwargs)
+            networks = pixel_networks(
+                wrapper,
+                action_dim,
+                config,
+                critic_network_kwargs,
+                policy_network_kwargs,
+                policy_kwargs,
+            )
         sac = SACAgent.create(
-            actor,
-            critic,
+            networks,
             config,
             temperature_init=temperature_init,
+            target_entropy=-action_dim / 2,
             optimizers=optimizers,
+            target_networks=target_networks,
             seed=seed,
             device=device,
-            target_networks=target_networks,
         )
         return cls(sac, wrapper, pixels)
 
 
-def policy_on(
-    encoder: ObservationEncoder,
-    action_dim: int,
-    network_kwargs: Mapping[str, Any] | None = None,
-    policy_kwargs: Mapping[str, Any] | None = None,
-) -> Policy:
-    """Return a policy on an encoder that it may share."""
-    network = MLP(encoder.output_dim, **{**NETWORK_DEFAULTS, **(network_kwargs or {})})
-    return Policy(encoder, network, action_dim, **{**POLICY_DEFAULTS, **(policy_kwargs or {})})
-
-
-def critic_on(
-    encoder: ObservationEncoder,
+def pixel_networks(
+    encoder: EncodingWrapper,
     action_dim: int,
     config: SACConfig,
-    network_kwargs: Mapping[str, Any] | None = None,
-) -> Critic:
-    """Return an ensemble of critics on an encoder; as SERL's on images, with one last layer."""
+    critic_network_kwargs: Mapping[str, Any] | None,
+    policy_network_kwargs: Mapping[str, Any] | None,
+    policy_kwargs: Mapping[str, Any] | None,
+) -> dict[str, nn.Module]:
+    """Return actor and critics on one encoder; the critics have one last layer, as SERL's."""
     size = config.critic_ensemble_size
-    inputs = encoder.output_dim + action_dim
-    kwargs = {**NETWORK_DEFAULTS, **(network_kwargs or {})}
-    network = MLP(inputs, **kwargs, ensemble_size=size)
-    return Critic(encoder, network, ensemble_size=size, shared_head=True)
+    return {
+        "actor": policy_on(encoder, action_dim, policy_network_kwargs, policy_kwargs),
+        "critic": critic_on(encoder, action_dim, size, critic_network_kwargs, shared_head=True),
+    }

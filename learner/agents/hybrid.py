@@ -14,25 +14,17 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from serl_rt.learner.agents.drq import (
-    PixelConfig,
-    critic_on,
-    encode_batch,
-    make_state,
-    policy_on,
-    prepare_batch,
-    update_in_parts,
-)
-from serl_rt.learner.agents.sac import (
+from serl_rt.learner.agents.drq import PixelConfig, encode_batch, prepare_batch
+from serl_rt.learner.agents.losses import Info, actor_loss, critic_loss, temperature_loss
+from serl_rt.learner.agents.parts import (
     NETWORK_DEFAULTS,
-    Info,
-    SACAgent,
-    SACConfig,
+    critic_on,
+    policy_on,
     seeded_initialization,
 )
+from serl_rt.learner.agents.sac import SACAgent, SACConfig, update_in_parts
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.grasp import GraspCritic
-from serl_rt.learner.networks.lagrange import LagrangeMultiplier
 from serl_rt.learner.networks.mlp import MLP
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import ObservationEncoder, Observations, StateEncoder
@@ -174,10 +166,10 @@ class HybridAgent:
             raise ValueError(f"networks_to_update: unknown {unknown}; choose {choices}")
         arms, grippers = self._views(batch, names)
         losses: dict[str, Callable[[], tuple[Tensor, Info]]] = {
-            "actor": lambda: self.sac.actor_loss(arms),
-            "critic": lambda: self.sac.critic_loss(arms),
+            "actor": lambda: actor_loss(self.sac, arms),
+            "critic": lambda: critic_loss(self.sac, arms),
             "grasp_critic": lambda: self.grasp_critic_loss(grippers),
-            "temperature": lambda: self.sac.temperature_loss(arms),
+            "temperature": lambda: temperature_loss(self.sac, arms),
         }
         gradients: dict[str, list[Tensor]] = {}
         info: Info = {"rewards": batch.rewards.mean()}
@@ -252,17 +244,24 @@ class HybridAgent:
             seen = _make_encoder(observations, encoder)
             networks = {
                 "actor": policy_on(seen, dim, policy_network_kwargs, policy_kwargs),
-                "critic": critic_on(seen, dim, config, critic_network_kwargs),
+                "critic": critic_on(
+                    seen, dim, config.critic_ensemble_size, critic_network_kwargs, shared_head=True
+                ),
                 "grasp_critic": GraspCritic(
                     seen, MLP(seen.output_dim, **grasp_kwargs), layout.num_commands
                 ),
-                "temperature": LagrangeMultiplier(temperature_init, constraint="geq"),
             }
-        state = make_state(networks, config, optimizers, target_networks, seed, device)
-        entropy = config.target_entropy
-        entropy = -layout.action_dim / 2 if entropy is None else entropy
-        wrapper = seen if isinstance(seen, EncodingWrapper) else None
-        return cls(SACAgent(config, state, entropy), layout, wrapper, pixels)
+        sac = SACAgent.create(
+            networks,
+            config,
+            temperature_init=temperature_init,
+            target_entropy=-layout.action_dim / 2,
+            optimizers=optimizers,
+            target_networks=target_networks,
+            seed=seed,
+            device=device,
+        )
+        return cls(sac, layout, seen if isinstance(seen, EncodingWrapper) else None, pixels)
 
 
 def _make_encoder(observations: Observations, config: EncoderConfig | None) -> ObservationEncoder:

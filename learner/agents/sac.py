@@ -7,26 +7,29 @@ settings. Haarnoja et al. 2018, Chen et al. 2021, Ball et al. 2023.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from serl_rt.learner.agents.losses import (
+    Info,
+    actor_loss,
+    critic_loss,
+    mean_info,
+    temperature_loss,
+)
+from serl_rt.learner.agents.parts import critic_on, policy_on, seeded_initialization
 from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.draws import Draws, GeneratorDraws
-from serl_rt.learner.networks.critic import Critic
 from serl_rt.learner.networks.lagrange import LagrangeMultiplier
-from serl_rt.learner.networks.mlp import MLP
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations, StateEncoder
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
-
-Info = dict[str, Tensor | float]
-"""Metrics: 0-dimensional tensors (not yet synchronised) or numbers."""
 
 NETWORKS = ("actor", "critic", "temperature")
 
@@ -102,76 +105,12 @@ class SACAgent:
         """The multiplier of the entropy constraint."""
         return self.state.networks["temperature"]  # type: ignore[return-value]
 
-    # --- losses ---------------------------------------------------------------------------------
-
-    def target_values(self, batch: Batch) -> Tensor:
-        """Return y = r + discount * mask * min_i Q_i(s', a'), a' ~ pi(s'); (batch,)."""
-        config = self.config
-        next_actions, log_probs = self._sample(batch.next_observations, batch.size)
-        members = None
-        if config.critic_subsample_size is not None:
-            members = self.draws.integers(config.critic_ensemble_size, config.critic_subsample_size)
-        next_qs = self.target_critic(batch.next_observations, next_actions, members=members)
-        discounts = config.discount * batch.masks
-        target: Tensor = batch.rewards + discounts * next_qs.amin(0)
-        if config.backup_entropy:
-            bonus = self.temperature() * log_probs
-            target = target - (discounts * bonus if config.discount_entropy_backup else bonus)
-        return target
-
-    def critic_loss(self, batch: Batch) -> tuple[Tensor, Info]:
-        """Mean over members and batch of (Q - y)^2."""
-        with torch.no_grad():
-            target = self.target_values(batch)
-        qs = self.critic(batch.observations, batch.actions, train=True)  # (ensemble, batch)
-        loss = (qs - target).square().mean()
-        return loss, {
-            "critic_loss": loss.detach(),
-            "predicted_qs": qs.detach().mean(),
-            "target_qs": target.mean(),
-        }
-
-    def actor_loss(self, batch: Batch) -> tuple[Tensor, Info]:
-        """Mean of temperature * log pi(a|s) - mean_i Q_i(s, a), a ~ pi(s)."""
-        noise = self.draws.normal(batch.size, self.actor.action_dim)
-        distribution = self.actor(batch.observations, train=True)
-        actions, log_probs = distribution.sample_and_log_prob(noise)
-        temperature = self.temperature().detach()
-        qs = self.critic(batch.observations, actions, detach_features=True).mean(0)
-        loss = (temperature * log_probs - qs).mean()
-        info: Info = {
-            "actor_loss": loss.detach(),
-            "temperature": temperature,
-            "entropy": -log_probs.detach().mean(),
-        }
-        if self.config.bc_weight:
-            distance = imitation_loss(distribution.mode(), batch)
-            loss = loss + self.config.bc_weight * distance
-            info["bc_loss"] = distance.detach()
-        return loss, info
-
-    def temperature_loss(self, batch: Batch) -> tuple[Tensor, Info]:
-        """temperature * (entropy - target entropy), entropy = -mean log pi(a'|s')."""
-        with torch.no_grad():
-            _, log_probs = self._sample(batch.next_observations, batch.size)
-        loss = self.temperature(lhs=-log_probs.mean(), rhs=self.target_entropy)
-        return loss, {"temperature_loss": loss.detach()}
+    # --- updates --------------------------------------------------------------------------------
 
     def losses(self) -> dict[str, Callable[[Batch], tuple[Tensor, Info]]]:
         """Return the loss of each network, in the order in which they draw random numbers."""
-        return {
-            "actor": self.actor_loss,
-            "critic": self.critic_loss,
-            "temperature": self.temperature_loss,
-        }
-
-    def _sample(self, observations: Observations, count: int) -> tuple[Tensor, Tensor]:
-        noise = self.draws.normal(count, self.actor.action_dim)
-        distribution = self.actor(observations, train=True)
-        result: tuple[Tensor, Tensor] = distribution.sample_and_log_prob(noise)
-        return result
-
-    # --- updates --------------------------------------------------------------------------------
+        functions = {"actor": actor_loss, "critic": critic_loss, "temperature": temperature_loss}
+        return {name: partial(function, self) for name, function in functions.items()}
 
     def update(
         self, batch: Batch, networks_to_update: Iterable[str] = NETWORKS
@@ -208,15 +147,7 @@ class SACAgent:
         The actor sees the whole batch. Critic metrics are the mean over the parts. Raises
         ValueError when the batch does not divide.
         """
-        if utd_ratio < 1 or batch.size % utd_ratio:
-            raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-        part = batch.size // utd_ratio
-        infos: list[Info] = []
-        for start in range(0, batch.size, part):
-            _, info = self.update_critics(slice_batch(batch, start, start + part))
-            infos.append(info)
-        _, info = self.update(batch, ("actor", "temperature"))
-        return self, mean_info(infos) | info
+        return self, update_in_parts(self.update, batch, utd_ratio)
 
     # --- acting ---------------------------------------------------------------------------------
 
@@ -244,34 +175,34 @@ class SACAgent:
     @classmethod
     def create(
         cls,
-        actor: Policy,
-        critic: nn.Module,
+        networks: Mapping[str, nn.Module],
         config: SACConfig,
         *,
-        temperature_init: float = 1.0,
+        temperature_init: float,
+        target_entropy: float,
         optimizers: Mapping[str, OptimizerConfig] | None = None,
+        target_networks: Sequence[str] = ("critic",),
         seed: int = 0,
         device: torch.device | str = "cpu",
-        target_networks: Sequence[str] = ("critic",),
     ) -> SACAgent:
-        """Assemble an agent from its networks."""
+        """Put an agent together from actor, critic and what else shares its state.
+
+        Adds the temperature. Every network gets an optimizer, Adam at 3e-4 where `optimizers`
+        names none. `target_entropy` is what counts where the config leaves it open.
+        """
+        temperature = LagrangeMultiplier(temperature_init, constraint="geq")
+        networks = {**networks, "temperature": temperature}
         state = TrainState(
-            {
-                "actor": actor,
-                "critic": critic,
-                "temperature": LagrangeMultiplier(temperature_init, constraint="geq"),
-            },
-            {name: (optimizers or {}).get(name, OptimizerConfig()) for name in NETWORKS},
+            networks,
+            {name: (optimizers or {}).get(name, OptimizerConfig()) for name in sorted(networks)},
             targets=target_networks,
             seed=seed,
             device=device,
             step_unused=config.step_unused_optimizers,
             all_parameters=config.optimizers_cover_all,
         )
-        target_entropy = config.target_entropy
-        if target_entropy is None:
-            target_entropy = -actor.action_dim / 2
-        return cls(config, state, target_entropy)
+        entropy = config.target_entropy
+        return cls(config, state, target_entropy if entropy is None else entropy)
 
     @classmethod
     def create_states(
@@ -295,87 +226,40 @@ class SACAgent:
         the remaining `settings` SACConfig's. The same seed gives the same parameters.
         """
         config = SACConfig(**settings)
-        action_dim = actions.shape[-1]
+        action_dim, size = actions.shape[-1], config.critic_ensemble_size
+        encoder = StateEncoder.for_observations(observations)
         with seeded_initialization(seed):
-            actor = make_policy(observations, action_dim, policy_network_kwargs, policy_kwargs)
-            critic = make_critic(observations, action_dim, config, critic_network_kwargs)
+            networks = {
+                "actor": policy_on(encoder, action_dim, policy_network_kwargs, policy_kwargs),
+                "critic": critic_on(encoder, action_dim, size, critic_network_kwargs),
+            }
         return cls.create(
-            actor,
-            critic,
+            networks,
             config,
             temperature_init=temperature_init,
+            target_entropy=-action_dim / 2,
             optimizers=optimizers,
+            target_networks=target_networks,
             seed=seed,
             device=device,
-            target_networks=target_networks,
         )
 
 
-NETWORK_DEFAULTS: Mapping[str, Any] = {
-    "hidden_dims": (256, 256),
-    "activations": "tanh",
-    "use_layer_norm": True,
-    "activate_final": True,
-}
-"""SERL's launcher."""
-POLICY_DEFAULTS: Mapping[str, Any] = {
-    "tanh_squash_distribution": True,
-    "std_parameterization": "exp",
-    "std_min": 1e-5,
-    "std_max": 5.0,
-}
+def update_in_parts(
+    update: Callable[[Batch, Iterable[str]], tuple[object, Info]],
+    batch: Batch,
+    utd_ratio: int,
+    critics: Iterable[str] = ("critic",),
+    others: Iterable[str] = ("actor", "temperature"),
+) -> Info:
+    """Update the critics on `utd_ratio` parts of the batch in turn, then the others on all of it.
 
-
-def make_policy(
-    observations: Observations,
-    action_dim: int,
-    network_kwargs: Mapping[str, Any] | None = None,
-    policy_kwargs: Mapping[str, Any] | None = None,
-) -> Policy:
-    """Return a policy on state vectors."""
-    encoder = StateEncoder.for_observations(observations)
-    network = MLP(encoder.output_dim, **{**NETWORK_DEFAULTS, **(network_kwargs or {})})
-    return Policy(encoder, network, action_dim, **{**POLICY_DEFAULTS, **(policy_kwargs or {})})
-
-
-def make_critic(
-    observations: Observations,
-    action_dim: int,
-    config: SACConfig,
-    network_kwargs: Mapping[str, Any] | None = None,
-) -> Critic:
-    """Return an ensemble of independent critics on state vectors."""
-    encoder = StateEncoder.for_observations(observations)
-    size = config.critic_ensemble_size
-    network = MLP(
-        encoder.output_dim + action_dim,
-        **{**NETWORK_DEFAULTS, **(network_kwargs or {})},
-        ensemble_size=size,
-    )
-    return Critic(encoder, network, ensemble_size=size)
-
-
-def imitation_loss(modes: Tensor, batch: Batch) -> Tensor:
-    """Mean squared distance (summed over components) to the demonstrated actions of the batch.
-
-    Raises ValueError when the batch does not say which of its transitions are demonstrations.
+    Returns the critics' mean metrics with the others'. Raises ValueError when the batch does not
+    divide.
     """
-    if batch.demonstrations is None:
-        raise ValueError("bc_weight > 0 needs demonstrations: the batch marks none")
-    distances = (modes - batch.actions).square().sum(-1)
-    count = batch.demonstrations.sum().clamp(min=1.0)
-    return (distances * batch.demonstrations).sum() / count
-
-
-def mean_info(infos: Sequence[Info]) -> Info:
-    """Average metrics of the same names."""
-    count = len(infos)
-    return {key: sum(info[key] for info in infos) / count for key in infos[0]}
-
-
-@contextlib.contextmanager
-def seeded_initialization(seed: int) -> Iterator[None]:
-    """Draw initial parameters from `seed` and leave torch's global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    if utd_ratio < 1 or batch.size % utd_ratio:
+        raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
+    part = batch.size // utd_ratio
+    starts = range(0, batch.size, part)
+    infos = [update(slice_batch(batch, start, start + part), critics)[1] for start in starts]
+    return mean_info(infos) | update(batch, others)[1]

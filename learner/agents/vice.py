@@ -15,25 +15,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from serl_rt.learner.agents.drq import (
-    SERL_DRQ,
-    DrQAgent,
-    PixelConfig,
-    critic_on,
-    make_state,
-    policy_on,
-    update_in_parts,
-)
-from serl_rt.learner.agents.sac import (
-    NETWORKS,
-    Info,
-    SACAgent,
-    SACConfig,
-    seeded_initialization,
-)
+from serl_rt.learner.agents.drq import SERL_DRQ, DrQAgent, PixelConfig, pixel_networks
+from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.parts import seeded_initialization
+from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig, update_in_parts
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.classifier import BinaryClassifier, classifier_network
-from serl_rt.learner.networks.lagrange import LagrangeMultiplier
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations
 from serl_rt.learner.optim import OptimizerConfig
@@ -237,15 +224,24 @@ class ViceAgent:
         action_dim = actions.shape[-1]
         with seeded_initialization(seed):
             wrapper = make_encoding_wrapper(encoder, observations)
-            networks = {
-                "actor": policy_on(wrapper, action_dim, policy_network_kwargs, policy_kwargs),
-                "critic": critic_on(wrapper, action_dim, config, critic_network_kwargs),
-                "temperature": LagrangeMultiplier(temperature_init, constraint="geq"),
-                "vice": _make_classifier(encoder, observations, wrapper, vice),
-            }
-        state = make_state(networks, config, optimizers, ("critic",), seed, device)
-        entropy = config.target_entropy
-        sac = SACAgent(config, state, -action_dim / 2 if entropy is None else entropy)
+            networks = pixel_networks(
+                wrapper,
+                action_dim,
+                config,
+                critic_network_kwargs,
+                policy_network_kwargs,
+                policy_kwargs,
+            )
+            networks["vice"] = _make_classifier(encoder, observations, wrapper, vice)
+        sac = SACAgent.create(
+            networks,
+            config,
+            temperature_init=temperature_init,
+            target_entropy=-action_dim / 2,
+            optimizers=optimizers,
+            seed=seed,
+            device=device,
+        )
         return cls(DrQAgent(sac, wrapper, pixels), vice)
 
 

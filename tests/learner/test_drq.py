@@ -95,7 +95,7 @@ def test_actor_loss_reaches_the_encoder_by_the_policy_only() -> None:
     with torch.no_grad():
         for layer in (agent.actor.mean, agent.actor.std):
             layer.weight.zero_()  # the policy no longer depends on the observation
-    loss, _ = agent.sac.actor_loss(batch)
+    loss, _ = agent.sac.losses()["actor"](batch)
     gradients = torch.autograd.grad(loss, proprio, allow_unused=True, materialize_grads=True)
     assert all(not gradient.any() for gradient in gradients)
 
