@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from serl_rt.learner.pacing import SuccessWindow
-from serl_rt.learner.train import Progress
+from serl_rt.learner.progress import Progress
 
 LIVE_PERIOD_S = 0.2
 LINE_PERIOD_S = 5.0

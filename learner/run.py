@@ -19,18 +19,21 @@ from serl_rt.export.demonstrations import DemonstrationsError, load_demonstratio
 from serl_rt.export.keys import KeysError
 from serl_rt.export.messages import transition_columns
 from serl_rt.export.publish import read_policy_file
-from serl_rt.export.task import load_task
+from serl_rt.export.task import TaskFile, load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
 from serl_rt.learner.compile import ParityError, compile_updates
 from serl_rt.learner.data.batch import Batch, batch_to_device
+from serl_rt.learner.data.intake import Intake, Share
 from serl_rt.learner.data.mixing import DemonstrationMixer
 from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transition_log import TransitionLog, TransitionLogError
 from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.display import LineDisplay, make_display
+from serl_rt.learner.distributed import RankDraws, RankLost, Ranks, join, launched, local_device
+from serl_rt.learner.draws import Generators
 from serl_rt.learner.metrics import (
     JsonLinesSink,
     MetricSink,
@@ -39,13 +42,15 @@ from serl_rt.learner.metrics import (
     WandbSink,
 )
 from serl_rt.learner.pacing import SuccessWindow
+from serl_rt.learner.peers import Leader, NoPeers, follow
 from serl_rt.learner.policy_export import make_exporter
 from serl_rt.learner.process import keep_freed_memory, set_threads, stop_on_signal
 from serl_rt.learner.receive import LearnerServer, LearnerServerError
 from serl_rt.learner.recipe import Recipe, TrainingRecipe, load_recipe
 from serl_rt.learner.run_folder import RunFolder, identity
 from serl_rt.learner.sessions import ServerStats
-from serl_rt.learner.train import NonFiniteLossError, Trainer
+from serl_rt.learner.train import Trainer
+from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
 
 USER_ERRORS = (
     CheckpointError,
@@ -57,8 +62,14 @@ USER_ERRORS = (
     OSError,
     ParityError,
     PolicyRefused,
+    RankLost,
     TransitionLogError,
 )
+FAILURES = (NonFiniteLossError, LearnerServerError, OSError, RankLost)
+"""Of these, those that are not the user's mistake."""
+ALONE = Ranks(0, 1)
+SEED_STRIDE = 1_000_003
+"""Between the seeds of the ranks' batches."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -96,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reason = learn(arguments, stop)
     except USER_ERRORS as error:
         print(f"serl-rt learn: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NonFiniteLossError | LearnerServerError | OSError) else 2
+        return 1 if isinstance(error, FAILURES) else 2
     except ValueError as error:
         print(f"serl-rt learn: {error}", file=sys.stderr)
         return 2
@@ -104,15 +115,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
-    """Train as the arguments say until done or `stop` is set; return the reason for the end."""
-    recipe = load_recipe(arguments.recipe)
-    task = load_task(arguments.task)
-    check_device(arguments.device)
-    folder = RunFolder(arguments.run or Path("runs") / f"{recipe.name}-{task.name}")
-    folder.create(recipe, task, arguments.seed, resume=arguments.resume)
+    """Train as the arguments say until done or `stop` is set; return the reason for the end.
+
+    Started by `torchrun`, rank 0 leads and the other ranks compute with it.
+    """
     keep_freed_memory()
+    recipe = load_recipe(arguments.recipe)
     set_threads(recipe.training.threads)
+    if not launched():
+        return lead(arguments, recipe, ALONE, stop)
+    with join() as ranks:
+        if ranks.rank > 0:  # it ends when rank 0 says so, not by a signal
+            work(arguments, recipe, ranks)
+            return "done"
+        return lead(arguments, recipe, ranks, stop)
+
+
+def lead(arguments: argparse.Namespace, recipe: Recipe, ranks: Ranks, stop: threading.Event) -> str:
+    """Receive, learn, publish, keep the run folder; return the reason for the end."""
+    task = load_task(arguments.task)
     contract = task.contract
+    folder = run_folder(arguments, recipe, task)
+    folder.create(recipe, task, arguments.seed, resume=arguments.resume)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(TransitionLog(folder.transitions, contract.contract_id))
         fields = [(field.name, field.shape) for field in contract.observation]
@@ -123,7 +147,7 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
         )
         metrics = MetricSinks(make_sinks(arguments, recipe, folder))
         stack.callback(metrics.close)
-        trainer = make_trainer(arguments, recipe, contract, folder, link, metrics)
+        trainer = make_trainer(arguments, recipe, contract, folder, link, metrics, ranks)
         if arguments.resume:
             restore(trainer, log, folder)
         link.start()
@@ -134,6 +158,21 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
     # The link is closed: what is in the log now is what the controllers know to be stored.
     finish(trainer, folder, link.stats, log.count, reason, arguments.seed)
     return reason
+
+
+def work(arguments: argparse.Namespace, recipe: Recipe, ranks: Ranks) -> None:
+    """Compute what rank 0 orders, until it says stop."""
+    task = load_task(arguments.task)
+    torch.manual_seed(torch.initial_seed() + ranks.rank)  # another dropout than on rank 0
+    step, intake = make_step(
+        arguments, recipe, task.contract, run_folder(arguments, recipe, task), ranks
+    )
+    follow(ranks, step.agent.state, intake, step, Generators(step.sampling))
+
+
+def run_folder(arguments: argparse.Namespace, recipe: Recipe, task: TaskFile) -> RunFolder:
+    """Return the folder of the run."""
+    return RunFolder(arguments.run or Path("runs") / f"{recipe.name}-{task.name}")
 
 
 def check_device(name: str) -> None:
@@ -167,6 +206,71 @@ def make_sinks(
     return sinks
 
 
+def make_step(
+    arguments: argparse.Namespace,
+    recipe: Recipe,
+    contract: Contract,
+    folder: RunFolder,
+    ranks: Ranks,
+) -> tuple[UpdateStep, Intake]:
+    """Build agent and replay, load the demonstrations: what every rank has, its share each."""
+    training, size = recipe.training, ranks.size
+    check_ranks(training, size)
+    device = local_device(arguments.device)
+    check_device(device)
+    decoder = TransitionDecoder(
+        contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
+    )
+    spec = observation_spec(contract)
+    replay = ReplayBuffer(-(-recipe.replay.capacity // size), spec, contract.action_dim)
+    demonstrations = ReplayBuffer(1, spec, contract.action_dim)
+    if arguments.demos is not None:
+        share = Share(ranks.rank, size)
+        transitions = share.of(decoder(load_demonstrations(arguments.demos, contract)))
+        demonstrations = ReplayBuffer(transitions.size, spec, contract.action_dim)
+        demonstrations.insert(transitions)
+    elif recipe.agent.bc_weight > 0:
+        raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
+    agent = build_agent(recipe, contract, seed=arguments.seed, device=device)
+    if training.compile != "off" and size == 1:
+        example = batch_to_device(
+            example_batch(contract, training.critic_actor_ratio * training.batch_size), device
+        )
+        required = training.compile == "on"
+        compile_updates(agent, example, training.critic_actor_ratio, required=required)
+    name = f"nonfinite_batch_rank{ranks.rank}.npz" if ranks.rank else "nonfinite_batch.npz"
+    step = UpdateStep(
+        agent,
+        DemonstrationMixer(replay, demonstrations, recipe.replay.demonstration_fraction),
+        torch.Generator().manual_seed(arguments.seed + 1 + SEED_STRIDE * ranks.rank),
+        batch_size=training.batch_size // size,
+        ratio=training.critic_actor_ratio,
+        suspect=folder.root / name,
+    )
+    if size > 1:
+        agent.draws = RankDraws(agent.state.generator, ranks)
+        agent.state.average = ranks.average
+        step.average = ranks.average_info
+    return step, Intake(decoder, replay, Share(ranks.rank, size))
+
+
+def check_ranks(training: TrainingRecipe, size: int) -> None:
+    """Raise ConfigError where a recipe cannot be divided among so many ranks."""
+    if size == 1:
+        return
+    if training.batch_size % size:
+        raise ConfigError(
+            f"[training] batch_size = {training.batch_size}: must be a multiple of the {size} ranks"
+        )
+    if training.start_training < size:
+        raise ConfigError(
+            f"[training] start_training = {training.start_training}: must be at least the {size} "
+            "ranks, so that each has something to learn from"
+        )
+    if training.compile == "on":
+        raise ConfigError('[training] compile = "on": not with several ranks; use "auto" or "off"')
+
+
 def make_trainer(
     arguments: argparse.Namespace,
     recipe: Recipe,
@@ -174,42 +278,23 @@ def make_trainer(
     folder: RunFolder,
     link: LearnerServer,
     metrics: MetricSink,
+    ranks: Ranks,
 ) -> Trainer:
-    """Build agent, replay and exporter, and load the demonstrations."""
-    decoder = TransitionDecoder(
-        contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
-    )
-    spec = observation_spec(contract)
-    replay = ReplayBuffer(recipe.replay.capacity, spec, contract.action_dim)
-    demonstrations = ReplayBuffer(1, spec, contract.action_dim)
-    if arguments.demos is not None:
-        transitions = decoder(load_demonstrations(arguments.demos, contract))
-        demonstrations = ReplayBuffer(transitions.size, spec, contract.action_dim)
-        demonstrations.insert(transitions)
-    elif recipe.agent.bc_weight > 0:
-        raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
-    agent = build_agent(recipe, contract, seed=arguments.seed, device=arguments.device)
-    training = recipe.training
-    if training.compile != "off":
-        size = training.critic_actor_ratio * training.batch_size
-        example = batch_to_device(example_batch(contract, size), arguments.device)
-        required = training.compile == "on"
-        compile_updates(agent, example, training.critic_actor_ratio, required=required)
+    """Build what learns and connect it to the link."""
+    step, intake = make_step(arguments, recipe, contract, folder, ranks)
     return Trainer(
-        agent=agent,
-        decoder=decoder,
-        replay=replay,
-        source=DemonstrationMixer(replay, demonstrations, recipe.replay.demonstration_fraction),
+        step=step,
+        intake=intake,
         link=link,
-        exporter=make_exporter(agent.actor, contract, recipe.name),
+        exporter=make_exporter(step.agent.actor, contract, recipe.name),
         recipe=with_limit(recipe.training, arguments.max_env_steps),
         window=SuccessWindow(recipe.success.episodes, recipe.success.rate),
         checkpoints=CheckpointFolder(folder.checkpoints, recipe.training.keep_checkpoints),
         metrics=metrics,
         display=LineDisplay(),
         folder=folder.root,
-        sampling=torch.Generator().manual_seed(arguments.seed + 1),
-        identity=identity(recipe, contract.contract_id, arguments.seed),
+        identity=identity(recipe, contract.contract_id, arguments.seed) | {"ranks": ranks.size},
+        peers=Leader(ranks) if ranks.size > 1 else NoPeers(),
     )
 
 

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from serl_rt.export.publish import PolicyFile, write_policy_file
 from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.checkpoint import CheckpointFolder
-from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
-from serl_rt.learner.data.mixing import Source, sample_parts
-from serl_rt.learner.data.replay import ReplayBuffer
-from serl_rt.learner.data.transitions import Episode, EpisodeCounter, TransitionDecoder
+from serl_rt.learner.data.intake import Intake
+from serl_rt.learner.data.transitions import Episode, EpisodeCounter
+from serl_rt.learner.draws import Generators
+from serl_rt.learner.link import Link, Received
 from serl_rt.learner.metrics import MetricSink
 from serl_rt.learner.pacing import Pacing, SuccessWindow
+from serl_rt.learner.peers import NoPeers, Peers
+from serl_rt.learner.progress import Display, Progress
 from serl_rt.learner.recipe import TrainingRecipe
+from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
 
 log = logging.getLogger(__name__)
 
@@ -36,53 +37,6 @@ QUIET_S = 0.3
 """A controller that was silent for so long has nothing under way."""
 
 
-class Received(Protocol):
-    """Consecutive transitions of one controller run."""
-
-    @property
-    def run_id(self) -> str:
-        """Which run."""
-
-    @property
-    def columns(self) -> Mapping[str, NDArray[Any]]:
-        """Name -> (count, ...)."""
-
-
-class Verdict(Protocol):
-    """What a controller did with a policy."""
-
-    @property
-    def version(self) -> int:
-        """Of the policy."""
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it acts now."""
-
-    @property
-    def swap_ms(self) -> float:
-        """Time from the offer to acting [ms]."""
-
-
-class Link(Protocol):
-    """The learner's end of the wire; it works in its own thread."""
-
-    def drain(self) -> Iterable[Received]:
-        """Return what was stored since the last call, in order; does not wait."""
-
-    def wait(self, timeout: float) -> bool:
-        """Sleep until something arrived or `timeout` [s] passed; say whether something did."""
-
-    def grant(self, total: int) -> None:
-        """Allow lockstep controllers to produce this many transitions in all."""
-
-    def publish(self, policy: PolicyFile) -> None:
-        """Offer a policy to the controllers."""
-
-    def policy_verdicts(self) -> Iterable[Verdict]:
-        """Return what controllers did with policies since the last call."""
-
-
 class Exporter(Protocol):
     """Makes verified policy files of the agent as it is."""
 
@@ -90,44 +44,14 @@ class Exporter(Protocol):
         """Raise PolicyRefused when the result must not act."""
 
 
-class NonFiniteLossError(RuntimeError):
-    """A loss became NaN or infinite; the message says which one, when, and where its batch is."""
-
-
-@dataclass
-class Progress:
-    """The counters of a run; saved with every checkpoint."""
-
-    env_steps: int = 0
-    """Training transitions received."""
-    evaluation_steps: int = 0
-    """Transitions of evaluation episodes; not learned from."""
-    episodes: int = 0
-    evaluation_episodes: int = 0
-    updates: int = 0
-    """Critic updates."""
-    version: int = 0
-    """Newest published policy."""
-    wall_s: float = 0.0
-    """Time in the loop, over all starts of the run."""
-
-
-class Display(Protocol):
-    """Shows progress to a person."""
-
-    def show(self, progress: Progress, window: SuccessWindow, info: Mapping[str, float]) -> None:
-        """Take the newest numbers; may skip most calls."""
-
-
 @dataclass
 class Trainer:
     """Everything that a run of training holds together."""
 
-    agent: SACAgent
-    decoder: TransitionDecoder
-    replay: ReplayBuffer
-    source: Source
-    """What batches are drawn from: the replay, possibly mixed with demonstrations."""
+    step: UpdateStep
+    """Updates the agent on batches of its source."""
+    intake: Intake
+    """Fills the replay that the source draws from."""
     link: Link
     exporter: Exporter
     recipe: TrainingRecipe
@@ -136,12 +60,14 @@ class Trainer:
     metrics: MetricSink
     display: Display
     folder: Path
-    sampling: torch.Generator
-    """Draws the batches."""
     identity: Mapping[str, Any]
     """What a checkpoint must belong to: recipe and contract."""
+    peers: Peers = field(default_factory=NoPeers)
+    """The other processes of a distributed run."""
 
     def __post_init__(self) -> None:
+        self.agent: SACAgent = self.step.agent
+        self.generators = Generators(self.step.sampling)
         self.progress = Progress()
         self.info: dict[str, float] = {}
         self.pacing = Pacing(
@@ -157,10 +83,11 @@ class Trainer:
     def run(self, stop: threading.Event) -> str:
         """Train until the recipe is satisfied or `stop` is set; return the reason.
 
-        Raises NonFiniteLossError, after which the last checkpoint is still good.
+        Raises NonFiniteLossError, after which the last checkpoint is still good, and RankLost.
         """
         self._started = time.monotonic() - self.progress.wall_s
         self._logged = (time.monotonic(), self.progress.updates, self.progress.env_steps)
+        self.peers.load(self.agent.state)
         self.publish()  # an untrained policy, so that exploration starts
         self.grant()
         while (reason := self._reason_to_end(stop)) is None:
@@ -169,10 +96,12 @@ class Trainer:
                 self.update()
             else:
                 self.link.wait(WAIT_S)
+                self.peers.rest()
             self.display.show(self.progress, self.window, self.info)
         self.publish()
         self.settle(0.5 if stop.is_set() else 3.0)
         self.save()
+        self.peers.stop()
         return reason
 
     def settle(self, patience_s: float) -> None:
@@ -204,13 +133,10 @@ class Trainer:
         `report` is off when a log is read again; `grant` is off when controllers are to stop.
         """
         for message in messages:
-            transitions = self.decoder(message.columns)
-            evaluation = np.asarray(message.columns["evaluation"]).astype(bool)
-            self.progress.evaluation_steps += int(evaluation.sum())
-            if not evaluation.all():
-                kept = transitions.select(~evaluation) if evaluation.any() else transitions
-                self.replay.insert(kept)
-                self.progress.env_steps += kept.size
+            learned_from = self.intake(message.columns, message.run_id)
+            self.peers.share(message)
+            self.progress.env_steps += learned_from
+            self.progress.evaluation_steps += len(message.columns["reward"]) - learned_from
             counter = self._counters.setdefault(message.run_id, EpisodeCounter())
             for episode in counter.add(message.columns):
                 self._count(episode, report)
@@ -247,40 +173,26 @@ class Trainer:
         # What a realtime controller sends beyond the limit asks for no more updates.
         counted = min(self.progress.env_steps, self.recipe.max_env_steps)
         due = self.pacing.updates_due(counted)
-        return len(self.source) > 0 and self.progress.updates + self.pacing.step <= due
+        return len(self.step.source) > 0 and self.progress.updates + self.pacing.step <= due
 
     def update(self) -> None:
         """Update critics and actor once, then whatever is due after so many updates."""
-        ratio = self.pacing.step
-        batch = sample_parts(self.source, ratio, self.recipe.batch_size, self.sampling)
-        batch = batch_to_device(batch, self.agent.state.device)
-        if ratio == 1:
-            _, info = self.agent.update(batch)
-        else:
-            _, info = self.agent.update_high_utd(batch, utd_ratio=ratio)
         before = self.progress.updates
-        self.progress.updates += ratio
-        self._check_finite(info, batch)
+        after = before + self.pacing.step
+        self.peers.update(after)
+        try:
+            info = self.step(after)
+        except NonFiniteLossError as error:
+            kept = self.checkpoints.latest() or "none"
+            raise NonFiniteLossError(f"{error}, the last good checkpoint is {kept}") from None
+        self.progress.updates = after
         self.grant()
-        after = self.progress.updates
         if crossed(before, after, self.recipe.log_period):
             self._log(info)
         if crossed(before, after, self.recipe.publish_period):
             self.publish()
         if crossed(before, after, self.recipe.checkpoint_period):
             self.save()
-
-    def _check_finite(self, info: Info, batch: Batch) -> None:
-        for name, value in info.items():
-            if name.endswith("loss") and not math.isfinite(float(value)):
-                path = self.folder / "nonfinite_batch.npz"
-                contents: dict[str, Any] = {k: v.cpu().numpy() for k, v in named_tensors(batch)}
-                np.savez(path, **contents)
-                kept = self.checkpoints.latest()
-                raise NonFiniteLossError(
-                    f"{name} is {float(value)} at update {self.progress.updates}; its batch is in "
-                    f"{path}, the last good checkpoint is {kept or 'none'}"
-                )
 
     def _log(self, info: Info) -> None:
         now = time.monotonic()
@@ -311,8 +223,8 @@ class Trainer:
         self.progress.wall_s = self._elapsed()
         header = {**self.identity, "progress": dataclasses.asdict(self.progress)}
         arrays = {f"agent/{name}": array for name, array in self.agent.state.arrays().items()}
-        arrays["sampling"] = self.sampling.get_state().numpy()
-        arrays["torch"] = torch.get_rng_state().numpy()  # dropout draws from it
+        states = self.peers.collect(self.generators.get())
+        arrays["generators"] = np.stack([np.frombuffer(state, np.uint8) for state in states])
         return self.checkpoints.save(self.progress.updates, header, arrays)
 
     def restore(self, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -321,8 +233,9 @@ class Trainer:
         self.agent.state.load_arrays(
             {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         )
-        self.sampling.set_state(torch.from_numpy(arrays["sampling"]))
-        torch.set_rng_state(torch.from_numpy(arrays["torch"]))
+        states = [state.tobytes() for state in arrays["generators"]]
+        self.generators.set(states[0])
+        self.peers.load(self.agent.state, states)
         saved = header["progress"]
         self.progress.updates = int(saved["updates"])
         self.progress.version = int(saved["version"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -61,6 +61,8 @@ class TrainState:
             for name, config in optimizers.items()
         }
         self.step_unused = step_unused
+        self.average: Callable[[Sequence[Tensor]], None] | None = None
+        """Replaces gradients by their mean over the ranks of a distributed run."""
         self.step = 0
         self.generator = torch.Generator(device).manual_seed(seed)
         sources = nn.ModuleDict({name: self.networks[name] for name in self.targets})
@@ -83,6 +85,8 @@ class TrainState:
 
     def apply_gradients(self, gradients: Mapping[str, Sequence[Tensor]]) -> None:
         """Step the optimizers of the given networks. Compute all gradients before."""
+        if self.average is not None:
+            self.average([g for name in sorted(gradients) for g in gradients[name]])
         for name, optimizer in self.optimizers.items():
             if name in gradients:
                 optimizer.step(gradients[name])

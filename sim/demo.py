@@ -43,6 +43,8 @@ class Scenario:
     demonstrations: int
     evaluate_every: int
     """Every n-th episode acts without noise."""
+    max_env_steps: int | None = None
+    """In place of the recipe's."""
 
 
 SCENARIOS = {
@@ -186,10 +188,12 @@ class Demo:
 
     def learner_command(self, address: str, demonstrations: Path | None) -> list[str]:
         """Return what starts the learner."""
-        demos = [] if demonstrations is None else ["--demos", str(demonstrations)]
+        options = [] if demonstrations is None else ["--demos", str(demonstrations)]
+        if self.scenario.max_env_steps is not None:
+            options += ["--max-env-steps", str(self.scenario.max_env_steps)]
         return serl_rt(
             "learn", "--recipe", self.scenario.recipe, "--task", self.task, "--bind", address,
-            "--run", str(self.learner_folder), "--seed", str(self.seed), *demos,
+            "--run", str(self.learner_folder), "--seed", str(self.seed), *options,
         )  # fmt: skip
 
     def controller_command(self, address: str) -> list[str]:

@@ -1,9 +1,9 @@
 """The append-only log of accepted transitions: what a killed learner reads again.
 
 A folder of segments `transitions-000000.log`, ... Each starts with an 8-byte mark and then holds
-records, `[u32 length][u32 CRC-32][payload]`, little-endian. A payload is `[u32 n][u32 length] * n`
-and n frames, everything padded to multiples of 8 bytes: in a segment's first record one frame, a
-msgpack map that says whose log it is; in every other the frames of one wire message.
+records, `[u32 length][u32 CRC-32][payload]`, little-endian. A payload is a block of frames (see
+`frames.py`): in a segment's first record one frame, a msgpack map that says whose log it is; in
+every other the frames of one wire message.
 
 A message is in the file (write() has returned) before append() returns, so killing the process
 loses nothing; `sync_every` bounds what a power cut can lose.
@@ -16,7 +16,7 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,14 +24,14 @@ import msgpack
 
 from serl_rt.export.messages import MAX_BODY_BYTES, Transitions
 from serl_rt.export.wire import decode_controller_message, encode
-from serl_rt.export.wire_header import MAX_HEADER_BYTES, Buffer, WireError, unpack_header
+from serl_rt.export.wire_header import MAX_HEADER_BYTES, WireError, unpack_header
+from serl_rt.learner.data.frames import pack_frames, unpack_frames
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 _MARK = b"SERLRT" + struct.pack("<H", FORMAT)
 _RECORD = struct.Struct("<II")
-_COUNT = struct.Struct("<I")
 _MAX_RECORD = MAX_BODY_BYTES + MAX_HEADER_BYTES + 4096
 
 
@@ -89,7 +89,7 @@ class TransitionLog:
             raise ValueError(f"transition {message.first_seq} is already in the log ({expected})")
         if self._size >= self._segment_bytes:
             self._start_segment(len(self._segments()))
-        self._write(_pack_frames(encode(message)))
+        self._write(pack_frames(encode(message)))
         self._note(message.run_id, message.next_seq, message.count)
         self._sync_when_due()
 
@@ -101,7 +101,7 @@ class TransitionLog:
                 payloads = (payload for _, payload in _records(path, stream))
                 next(payloads)  # whose log it is
                 for payload in payloads:
-                    message = decode_controller_message(_unpack_frames(payload))
+                    message = decode_controller_message(unpack_frames(payload))
                     assert isinstance(message, Transitions)  # _recover() has seen it
                     yield message
 
@@ -174,7 +174,7 @@ class TransitionLog:
         return end
 
     def _check_owner(self, path: Path, payload: bytes) -> None:
-        owner: dict[str, Any] = msgpack.unpackb(_unpack_frames(payload)[0])
+        owner: dict[str, Any] = msgpack.unpackb(unpack_frames(payload)[0])
         if owner.get("contract_id") != self.contract_id:
             raise TransitionLogError(
                 f"{path} belongs to contract {owner.get('contract_id')}, this run has "
@@ -184,7 +184,7 @@ class TransitionLog:
 
     def _note_payload(self, path: Path, offset: int, payload: bytes) -> None:
         try:
-            _, header = unpack_header(_unpack_frames(payload)[0])
+            _, header = unpack_header(unpack_frames(payload)[0])
             run_id, first, count = header["run_id"], header["first_seq"], header["count"]
         except (WireError, KeyError, struct.error) as error:
             raise TransitionLogError(
@@ -210,7 +210,7 @@ class TransitionLog:
         self._fd = os.open(path, flags, 0o644)
         self._size = 0
         owner = {"contract_id": self.contract_id, "learner_id": self.learner_id}
-        self._write(_pack_frames([msgpack.packb(owner)]), prefix=_MARK)
+        self._write(pack_frames([msgpack.packb(owner)]), prefix=_MARK)
         _sync_folder(self.folder)
 
     def _write(self, payload: bytes, prefix: bytes = b"") -> None:
@@ -261,31 +261,6 @@ def _records(path: Path, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 def _only_zeros(stream: BinaryIO, offset: int) -> bool:
     stream.seek(offset)
     return all(not any(chunk) for chunk in iter(lambda: stream.read(1 << 20), b""))
-
-
-def _pad(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 8)
-
-
-def _pack_frames(frames: Sequence[Buffer]) -> bytes:
-    table = _COUNT.pack(len(frames)) + b"".join(_COUNT.pack(len(frame)) for frame in frames)
-    parts: list[Buffer] = [_pad(table)]
-    for frame in frames:
-        parts += [frame, bytes(-len(frame) % 8)]
-    return b"".join(parts)
-
-
-def _unpack_frames(payload: bytes) -> list[memoryview]:
-    (count,) = _COUNT.unpack_from(payload)
-    lengths = struct.unpack_from(f"<{count}I", payload, _COUNT.size)
-    view = memoryview(payload)
-    at = _COUNT.size * (1 + count)
-    frames = []
-    for length in lengths:
-        at += -at % 8
-        frames.append(view[at : at + length])
-        at += length
-    return frames
 
 
 def _lock(folder: Path) -> int:

@@ -18,6 +18,7 @@ from serl_rt.export.publish import PolicyFile
 from serl_rt.export.verify import OnnxPolicy
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
+from serl_rt.learner.data.intake import Intake
 from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transitions import STATE, TransitionDecoder
 from serl_rt.learner.metrics import JsonLinesSink, read_metrics
@@ -32,7 +33,8 @@ from serl_rt.learner.recipe import (
     TrainingRecipe,
 )
 from serl_rt.learner.run_folder import identity
-from serl_rt.learner.train import NonFiniteLossError, Trainer
+from serl_rt.learner.train import Trainer
+from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
 
 CONTRACT = Contract(
     name="point",
@@ -164,11 +166,14 @@ def make_trainer(
     spec = {STATE: ((CONTRACT.observation_dim,), torch.float32)}
     replay = ReplayBuffer(10_000, spec, CONTRACT.action_dim)
     folder.mkdir(exist_ok=True)
+    sampling = torch.Generator().manual_seed(1)
+    batch = recipe.training.batch_size
+    ratio = recipe.training.critic_actor_ratio
     return Trainer(
-        agent=agent,
-        decoder=TransitionDecoder(CONTRACT),
-        replay=replay,
-        source=replay,
+        step=UpdateStep(
+            agent, replay, sampling, batch, ratio, suspect=folder / "nonfinite_batch.npz"
+        ),
+        intake=Intake(TransitionDecoder(CONTRACT), replay),
         link=link,
         exporter=make_exporter(agent.actor, CONTRACT, recipe.name),
         recipe=recipe.training,
@@ -177,7 +182,6 @@ def make_trainer(
         metrics=JsonLinesSink(folder / "metrics.jsonl"),
         display=Silent(),
         folder=folder,
-        sampling=torch.Generator().manual_seed(1),
         identity=identity(recipe, CONTRACT.contract_id, 0),
     )
 
@@ -189,7 +193,7 @@ def test_updates_follow_transitions_at_the_ratio(tmp_path: Path) -> None:
     progress = trainer.progress
     assert progress.env_steps == 200 == link.sent
     assert progress.updates == 2 * (200 - 60)
-    assert len(trainer.replay) == 200
+    assert len(trainer.intake.replay) == 200
     versions = [policy.version for policy in link.policies]
     assert versions == list(range(1, len(versions) + 1))
     assert [policy.training_step for policy in link.policies] == [0, 50, 100, 150, 200, 250, 280]
@@ -210,7 +214,7 @@ def test_evaluation_episodes_are_counted_but_not_learned_from(tmp_path: Path) ->
     trainer.run(threading.Event())
     evaluation = sum(int(message.columns["evaluation"][0]) for message in link.log)
     assert trainer.progress.evaluation_steps == evaluation > 0
-    assert len(trainer.replay) == trainer.progress.env_steps == link.sent - evaluation
+    assert len(trainer.intake.replay) == trainer.progress.env_steps == link.sent - evaluation
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert sum(row["kind"] == "evaluation" for row in rows) == trainer.progress.evaluation_episodes
     assert all(row["length"] == 20 for row in rows if row["kind"] in ("episode", "evaluation"))
