@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from serl_rt.learner.agents.sac import Info
+from serl_rt.learner.agents.losses import Info
 
 PATIENCE_S = 120.0
 """A rank that says nothing for so long is lost. The leader gives a sign of life while it waits."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from serl_rt.export.messages import Transitions
 from serl_rt.export.wire import decode_controller_message, encode
-from serl_rt.learner.agents.sac import Info
+from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.data.frames import pack_frames, unpack_frames
 from serl_rt.learner.data.intake import Intake
 from serl_rt.learner.distributed import Order, Ranks

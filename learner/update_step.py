@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from serl_rt.learner.agents.sac import Info, SACAgent
+from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
 from serl_rt.learner.data.mixing import Source, sample_parts
 
