@@ -11,6 +11,8 @@ from typing import Any
 
 from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_toml, setting
 from serl_rt.learner.networks.mlp import ACTIVATIONS
+from serl_rt.learner.vision.build import FROZEN_ENCODERS, PRECISIONS
+from serl_rt.learner.vision.encoders import SCRATCH_ENCODERS
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -21,7 +23,7 @@ _ACTIVATIONS = tuple(ACTIVATIONS)
 class AgentRecipe:
     """The algorithm."""
 
-    kind: str = setting("sac", choices=("sac",))
+    kind: str = setting("sac", choices=("sac", "drq"), doc="drq moves images at random")
     discount: float = setting(0.97, low=0.0, high=0.9999)
     soft_target_update_rate: float = setting(0.005, low=1e-6, high=1.0)
     critic_ensemble_size: int = setting(2, low=1, high=100)
@@ -56,6 +58,33 @@ class PolicyRecipe(NetworkRecipe):
 
 
 @dataclass(frozen=True)
+class EncoderRecipe:
+    """How images become vectors, for agents that see."""
+
+    type: str = setting("convfast", choices=(*SCRATCH_ENCODERS, *FROZEN_ENCODERS))
+    crop: int | None = setting(
+        None, low=8, high=1024, unit="pixels", doc="window seen of an image: random in training"
+    )
+    shift_padding: int = setting(
+        4, low=0, high=64, unit="pixels", doc="random shift where there is no crop; 0: none"
+    )
+    channels: int | None = setting(None, low=1, high=1024, doc="of convfast's convolutions")
+    bottleneck_dim: int | None = setting(None, low=1, high=8192, doc="length of an image's vector")
+    dropout: float | None = setting(None, low=0.0, high=0.99, doc="in the head on a frozen trunk")
+    proprio_dim: int = setting(64, low=1, high=8192, doc="length of the state's vector")
+    join_cameras: bool = setting(False, doc="one encoder for all cameras, not on frozen trunks")
+    share_encodings: bool = setting(
+        False, doc="encode once an update, no target encoder (DrQ-v2); false is SERL's"
+    )
+    weights: str | None = setting(None, doc="file of the pretrained ResNet-10's parameters")
+    trunk_precision: str = setting("float32", choices=tuple(PRECISIONS), doc="of frozen ones")
+    cached_crops: int = setting(
+        0, low=0, high=64, doc="keep a frozen trunk's features of so many crops, not the frames"
+    )
+    cache_precision: str = setting("float16", choices=("float16", "bfloat16", "float32"))
+
+
+@dataclass(frozen=True)
 class OptimizerRecipe:
     """Adam of one network."""
 
@@ -73,6 +102,9 @@ class ReplayRecipe:
     capacity: int = setting(200_000, low=1, unit="transitions")
     demonstration_fraction: float = setting(0.5, low=0.0, high=1.0)
     fold_truncation_into_terminal: bool = setting(False, doc="true is SERL's on real robots")
+    frames_in_files: bool = setting(
+        False, doc="images in the run folder, mapped into memory: for more than fits in it"
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,7 @@ class Recipe:
 
     name: str = setting()
     agent: AgentRecipe = setting(AgentRecipe())
+    encoder: EncoderRecipe | None = setting(None, doc="absent: the agent learns from states")
     critic: NetworkRecipe = setting(NetworkRecipe())
     policy: PolicyRecipe = setting(PolicyRecipe())
     critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
@@ -149,9 +182,33 @@ def check_recipe(recipe: Recipe, source: Source) -> None:
     if (recipe.policy.fixed_std is not None) != (recipe.policy.std_parameterization == "fixed"):
         allowed = 'given for std_parameterization = "fixed" and no other'
         raise (source / "policy").error("fixed_std", recipe.policy.fixed_std, allowed)
+    _check_encoder(recipe, source / "encoder")
     if training.start_training > recipe.replay.capacity:
         allowed = f"at most the replay capacity {recipe.replay.capacity}"
         raise (source / "training").error("start_training", training.start_training, allowed)
+
+
+def _check_encoder(recipe: Recipe, source: Source) -> None:
+    encoder = recipe.encoder
+    if encoder is None:
+        if recipe.agent.kind == "drq":
+            raise source.missing("type", 'given for kind = "drq"')
+        return
+    if recipe.training.compile == "on":
+        raise ConfigError(f"{source.file}: [training] compile: updates on images stay eager")
+    frozen = encoder.type in FROZEN_ENCODERS
+    if encoder.cached_crops and not frozen:
+        allowed = f"0 for {encoder.type}, which learns: only a frozen trunk's features stay true"
+        raise source.error("cached_crops", encoder.cached_crops, allowed)
+    if encoder.join_cameras and frozen:
+        raise source.error("join_cameras", True, f"false for {encoder.type}")
+    if encoder.channels is not None and encoder.type != "convfast":
+        raise source.error("channels", encoder.channels, f"absent for {encoder.type}")
+    if encoder.dropout is not None and not frozen:
+        raise source.error("dropout", encoder.dropout, f"absent for {encoder.type}")
+    if (encoder.weights is not None) != (encoder.type == "resnet-pretrained"):
+        allowed = 'a file for type = "resnet-pretrained" and absent for others'
+        raise source.error("weights", encoder.weights, allowed)
 
 
 def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:

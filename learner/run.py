@@ -15,20 +15,24 @@ import torch
 from torch import Tensor
 
 from serl_rt.export.contract import Contract
-from serl_rt.export.demonstrations import DemonstrationsError, load_demonstrations
+from serl_rt.export.demonstrations import (
+    DemonstrationsError,
+    demonstration_columns,
+    load_demonstrations,
+)
 from serl_rt.export.keys import KeysError
-from serl_rt.export.messages import transition_columns
 from serl_rt.export.publish import read_policy_file
 from serl_rt.export.task import TaskFile, load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
 from serl_rt.learner.agents.build import build_agent
+from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
 from serl_rt.learner.compile import ParityError, compile_updates
 from serl_rt.learner.data.batch import Batch, batch_to_device
+from serl_rt.learner.data.image_build import ReplayFactory
 from serl_rt.learner.data.intake import Intake, Share
 from serl_rt.learner.data.mixing import DemonstrationMixer
-from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transition_log import TransitionLog, TransitionLogError
 from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.display import LineDisplay, make_display
@@ -139,8 +143,7 @@ def lead(arguments: argparse.Namespace, recipe: Recipe, ranks: Ranks, stop: thre
     folder.create(recipe, task, arguments.seed, resume=arguments.resume)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(TransitionLog(folder.transitions, contract.contract_id))
-        fields = [(field.name, field.shape) for field in contract.observation]
-        columns = transition_columns(fields, contract.action_dim)
+        columns = demonstration_columns(contract)  # demonstrations are transitions, too
         # Controllers are heard only when the log has been read: nothing counts twice.
         link = stack.enter_context(
             LearnerServer(log, columns, arguments.bind, keys=arguments.keys, start=False)
@@ -221,18 +224,19 @@ def make_step(
     decoder = TransitionDecoder(
         contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
     )
-    spec = observation_spec(contract)
-    replay = ReplayBuffer(-(-recipe.replay.capacity // size), spec, contract.action_dim)
-    demonstrations = ReplayBuffer(1, spec, contract.action_dim)
+    agent = build_agent(recipe, contract, seed=arguments.seed, device=device)
+    make_replay = ReplayFactory(recipe, contract, agent, folder.frames, arguments.seed)
+    replay = make_replay(-(-recipe.replay.capacity // size), f"online-{ranks.rank}")
+    demonstrations = make_replay(1, f"demonstrations-{ranks.rank}")
     if arguments.demos is not None:
         share = Share(ranks.rank, size)
-        transitions = share.of(decoder(load_demonstrations(arguments.demos, contract)))
-        demonstrations = ReplayBuffer(transitions.size, spec, contract.action_dim)
+        recorded = load_demonstrations(arguments.demos, contract)
+        transitions = share.of(decoder(recorded, "demonstrations"))
+        demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
         demonstrations.insert(transitions)
     elif recipe.agent.bc_weight > 0:
         raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
-    agent = build_agent(recipe, contract, seed=arguments.seed, device=device)
-    if training.compile != "off" and size == 1:
+    if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
         example = batch_to_device(
             example_batch(contract, training.critic_actor_ratio * training.batch_size), device
         )

@@ -31,6 +31,7 @@ class RunFolder:
         self.tensorboard = root / "tensorboard"
         self.checkpoints = root / "checkpoints"
         self.transitions = root / "transitions"
+        self.frames = root / "frames"
         self.policy = root / "policy.onnx"
         self.summary = root / "summary.json"
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl_rt.export.publish import PolicyFile, write_policy_file
+from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.losses import Info
-from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.checkpoint import CheckpointFolder
 from serl_rt.learner.data.intake import Intake
 from serl_rt.learner.data.transitions import Episode, EpisodeCounter
@@ -66,7 +66,7 @@ class Trainer:
     """The other processes of a distributed run."""
 
     def __post_init__(self) -> None:
-        self.agent: SACAgent = self.step.agent
+        self.agent: Agent = self.step.agent
         self.generators = Generators(self.step.sampling)
         self.progress = Progress()
         self.info: dict[str, float] = {}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.losses import Info
-from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
 from serl_rt.learner.data.mixing import Source, sample_parts
 
@@ -25,7 +25,7 @@ class NonFiniteLossError(RuntimeError):
 class UpdateStep:
     """Updates critics and actor once."""
 
-    agent: SACAgent
+    agent: Agent
     source: Source
     """What batches are drawn from."""
     sampling: torch.Generator

@@ -51,8 +51,8 @@ class BCAgent:
     def update(self, batch: Batch) -> tuple[BCAgent, Info]:
         """Take one step towards the batch's actions."""
         if self.encoder is not None:
-            padding, generator = self.pixels.shift_padding, self.state.generator
-            seen = prepare_observations(batch.observations, self.encoder, padding, generator)
+            generator = self.state.generator
+            seen = prepare_observations(batch.observations, self.encoder, self.pixels, generator)
             batch = batch._replace(observations=seen)
         loss, info = self.loss(batch)
         self.state.apply_gradients({"actor": self.state.gradients("actor", loss)})

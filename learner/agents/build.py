@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from serl_rt.export.contract import Contract
+from serl_rt.learner.agents.agent import Agent
+from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent
-from serl_rt.learner.data.transitions import STATE
+from serl_rt.learner.data.transitions import STATE, observation_spec
 from serl_rt.learner.optim import OptimizerConfig
-from serl_rt.learner.recipe import NetworkRecipe, OptimizerRecipe, Recipe
+from serl_rt.learner.recipe import EncoderRecipe, NetworkRecipe, OptimizerRecipe, Recipe
+from serl_rt.learner.vision.build import EncoderConfig
 
 _SAC_SETTINGS = (
     "discount",
@@ -30,34 +35,81 @@ _SAC_SETTINGS = (
 
 def build_agent(
     recipe: Recipe, contract: Contract, *, seed: int = 0, device: torch.device | str = "cpu"
-) -> SACAgent:
+) -> Agent:
     """Return a new agent for the contract's observations and actions.
 
     Raises ValueError when the recipe cannot use what the contract offers.
     """
-    if contract.images:
-        names = ", ".join(image.name for image in contract.images)
-        raise ValueError(f"recipe '{recipe.name}' learns from states; the task has images: {names}")
+    images = tuple(image.name for image in contract.images)
+    if bool(images) != (recipe.encoder is not None):
+        has = f"images: {', '.join(images)}" if images else "no images"
+        sees = "states (it has no [encoder])" if images else "images (it has an [encoder])"
+        raise ValueError(
+            f"recipe '{recipe.name}' learns from {sees}; the task {contract.name} has {has}"
+        )
+    actions = torch.zeros(1, contract.action_dim)
+    settings = _settings(recipe) | {"seed": seed, "device": device}
+    if recipe.encoder is None:
+        observations = {STATE: torch.zeros(1, contract.observation_dim)}
+        return SACAgent.create_states(observations, actions, **settings)
+    return DrQAgent.create_drq(
+        example_observations(contract),
+        actions,
+        encoder=encoder_config(recipe.encoder, images),
+        pixels=PixelConfig(
+            augment=recipe.agent.kind == "drq",
+            shift_padding=recipe.encoder.shift_padding,
+            share_encodings=recipe.encoder.share_encodings,
+        ),
+        **settings,
+    )
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what all kinds of agents take."""
     agent = dataclasses.asdict(recipe.agent)
     policy = recipe.policy
-    return SACAgent.create_states(
-        {STATE: torch.zeros(1, contract.observation_dim)},
-        torch.zeros(1, contract.action_dim),
-        critic_network_kwargs=network_kwargs(recipe.critic),
-        policy_network_kwargs=network_kwargs(policy),
-        policy_kwargs={
+    return {
+        "critic_network_kwargs": network_kwargs(recipe.critic),
+        "policy_network_kwargs": network_kwargs(policy),
+        "policy_kwargs": {
             "std_parameterization": policy.std_parameterization,
             "std_min": policy.std_min,
             "std_max": policy.std_max,
             "fixed_std": None if policy.fixed_std is None else (policy.fixed_std,),
         },
-        optimizers={
+        "optimizers": {
             name: optimizer_config(getattr(recipe, f"{name}_optimizer")) for name in NETWORKS
         },
-        temperature_init=recipe.agent.temperature_init,
-        seed=seed,
-        device=device,
+        "temperature_init": recipe.agent.temperature_init,
         **{name: agent[name] for name in _SAC_SETTINGS},
+    }
+
+
+def example_observations(contract: Contract) -> dict[str, Tensor]:
+    """Return one observation of zeros, (1, ...), shaped as in batches."""
+    spec = observation_spec(contract)
+    return {name: torch.zeros((1, *shape), dtype=dtype) for name, (shape, dtype) in spec.items()}
+
+
+def encoder_config(recipe: EncoderRecipe, images: tuple[str, ...]) -> EncoderConfig:
+    """Return how the agent sees these images and the state."""
+    options = {
+        name: getattr(recipe, name)
+        for name in ("channels", "bottleneck_dim", "dropout")
+        if getattr(recipe, name) is not None
+    }
+    return EncoderConfig(
+        encoder_type=recipe.type,
+        image_keys=images,
+        proprio_keys=(STATE,),
+        proprio_dim=recipe.proprio_dim,
+        stack=None,
+        join_cameras=recipe.join_cameras,
+        crop=recipe.crop,
+        weights=None if recipe.weights is None else Path(recipe.weights),
+        trunk_precision=recipe.trunk_precision,
+        options=options,
     )
 
 

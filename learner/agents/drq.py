@@ -16,11 +16,12 @@ from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.agents.parts import critic_on, policy_on, seeded_initialization
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig, update_in_parts
 from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.draws import Draws
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
-from serl_rt.learner.vision.augment import random_shift
+from serl_rt.learner.vision.augment import move_images
 from serl_rt.learner.vision.build import EncoderConfig, make_encoding_wrapper
 from serl_rt.learner.vision.encoding import EncodingWrapper
 
@@ -36,8 +37,11 @@ SERL_DRQ: Mapping[str, Any] = {
 class PixelConfig:
     """What an agent does with a batch's images before its losses see them."""
 
+    augment: bool = True
+    """Move every image at random: a crop where the encoder has one, else a shift. Without it this
+    is SAC on images (SERL's `SACAgent.create_pixels`)."""
     shift_padding: int = 4
-    """Largest random shift [pixels]; 0 leaves the images as they are."""
+    """Largest random shift [pixels], the edge repeated."""
     share_encodings: bool = False
     """Encode each image once per update, for all losses and targets: two passes through the
     encoder instead of six. Targets then use the online encoder (as DrQ-v2 does) and the head's
@@ -47,31 +51,28 @@ class PixelConfig:
 
 
 def prepare_observations(
-    observations: Observations, encoder: EncodingWrapper, padding: int, generator: Generator
+    observations: Observations, encoder: EncodingWrapper, config: PixelConfig, generator: Generator
 ) -> dict[str, Tensor]:
-    """Shift each camera's images, by its own draw, and pass them through frozen trunks.
+    """Move each camera's images, by its own draw, and pass them through frozen trunks.
 
     Cached features stay as they are.
     """
     if isinstance(observations, Tensor):
         raise TypeError("an agent with an encoder needs named observations, not one array")
-    shifted = dict(observations)
-    for key in encoder.image_keys:
-        if padding and not shifted[key].is_floating_point():
-            shifted[key] = random_shift(shifted[key], generator, padding=padding)
-    return encoder.trunk_features(shifted)
+    moved = dict(observations)
+    for key in encoder.image_keys if config.augment else ():
+        if not moved[key].is_floating_point():
+            moved[key] = move_images(moved[key], encoder.crop, config.shift_padding, generator)
+    return encoder.trunk_features(moved)
 
 
 def prepare_batch(
     batch: Batch, encoder: EncodingWrapper, config: PixelConfig, generator: Generator
 ) -> Batch:
     """Prepare both observations, each by its own draws, once for all losses; bias the rewards."""
-    padding = config.shift_padding
     return batch._replace(
-        observations=prepare_observations(batch.observations, encoder, padding, generator),
-        next_observations=prepare_observations(
-            batch.next_observations, encoder, padding, generator
-        ),
+        observations=prepare_observations(batch.observations, encoder, config, generator),
+        next_observations=prepare_observations(batch.next_observations, encoder, config, generator),
         rewards=batch.rewards + config.reward_bias,
     )
 
@@ -103,6 +104,15 @@ class DrQAgent:
     def state(self) -> TrainState:
         """Networks, targets, optimizers, generator."""
         return self.sac.state
+
+    @property
+    def draws(self) -> Draws:
+        """Where the losses' noise comes from."""
+        return self.sac.draws
+
+    @draws.setter
+    def draws(self, draws: Draws) -> None:
+        self.sac.draws = draws
 
     @property
     def actor(self) -> Policy:
@@ -171,8 +181,7 @@ class DrQAgent:
     ) -> DrQAgent:
         """Build an agent for observations shaped like the examples (batch, ...).
 
-        `settings` are SACConfig's, over SERL's for images (`SERL_DRQ`). Without augmentation
-        (`PixelConfig(shift_padding=0)`) this is SERL's `SACAgent.create_pixels`.
+        `settings` are SACConfig's, over SERL's for images (`SERL_DRQ`).
         """
         config = SACConfig(**{**SERL_DRQ, **settings})
         action_dim = actions.shape[-1]

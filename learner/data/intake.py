@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from serl_rt.learner.data.replay import ReplayBuffer
+from serl_rt.learner.data.mixing import Replay
 from serl_rt.learner.data.transitions import Columns, TransitionDecoder, Transitions
 
 
@@ -29,7 +29,7 @@ class Intake:
     """Fills a replay from what controllers send."""
 
     def __init__(
-        self, decoder: TransitionDecoder, replay: ReplayBuffer, share: Share | None = None
+        self, decoder: TransitionDecoder, replay: Replay, share: Share | None = None
     ) -> None:
         self.decoder = decoder
         self.replay = replay
@@ -40,7 +40,7 @@ class Intake:
 
         Transitions of evaluation episodes are left out. Raises ValueError, naming the column.
         """
-        transitions = self.decoder(columns)
+        transitions = self.decoder(columns, run_id)
         evaluation = np.asarray(columns["evaluation"]).astype(bool)
         if evaluation.any():
             transitions = transitions.select(~evaluation)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from serl_rt.learner.data.batch import Batch, concat_batches
+from serl_rt.learner.data.transitions import Transitions
 
 
 class Source(Protocol):
@@ -16,6 +17,13 @@ class Source(Protocol):
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Return a batch of this size."""
+
+
+class Replay(Source, Protocol):
+    """A source that is filled as transitions arrive."""
+
+    def insert(self, transitions: Transitions) -> None:
+        """Append transitions, over the oldest where it is full."""
 
 
 class DemonstrationMixer:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.normalise import Normaliser
+from serl_rt.learner.data.image_rows import FrameLinker
 
 Columns = Mapping[str, NDArray[Any]]
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]
+"""Arrays by name, or (images) what reads as one, see `image_rows`."""
 
 STATE = "state"
 """Name under which all state fields of the contract are joined."""
@@ -23,7 +25,7 @@ class Transitions(NamedTuple):
     """A column batch of transitions, ready for a replay buffer."""
 
     observations: Arrays
-    """{"state": (n, observation_dim) scaled, image name: (n, height, width, 3) uint8}."""
+    """{"state": (n, observation_dim) scaled, image name: ImageRows of n images}."""
     actions: NDArray[np.float32]
     next_observations: Arrays
     rewards: NDArray[np.float32]
@@ -61,25 +63,37 @@ def bootstrap_masks(
 
 
 class TransitionDecoder:
-    """Turns wire columns of one contract into `Transitions`."""
+    """Turns wire columns of one contract into `Transitions`.
+
+    Of contracts with images it must be shown all transitions of a run, in their order: on the wire
+    most of them leave out what the one before ended with.
+    """
 
     def __init__(self, contract: Contract, *, fold_truncation: bool = False) -> None:
         self.contract = contract
         self.normaliser = Normaliser.of(contract)
         self.fold_truncation = fold_truncation
+        shapes = {image.name: (image.height, image.width, 3) for image in contract.images}
+        self._images = FrameLinker(shapes) if shapes else None
 
-    def __call__(self, columns: Columns) -> Transitions:
-        """Decode columns named as on the wire, of equal length.
+    def __call__(self, columns: Columns, run_id: str = "") -> Transitions:
+        """Decode columns of one run (it matters for images) named as on the wire.
 
         Raises ValueError that names a missing column, a wrong shape or a value that is not finite.
         """
         size = len(self._column(columns, "reward", ()))
         action = self._column(columns, "action", (self.contract.action_dim,), size)
         penalty = columns.get("grasp_penalty")
+        observations = self._states(columns, "observation", size)
+        next_observations = self._states(columns, "next_observation", size)
+        if self._images is not None:
+            before, after = self._images(columns, run_id)
+            observations |= before
+            next_observations |= after
         return Transitions(
-            observations=self._observations(columns, "observation", size),
+            observations=observations,
             actions=action,
-            next_observations=self._observations(columns, "next_observation", size),
+            next_observations=next_observations,
             rewards=self._column(columns, "reward", (), size),
             masks=bootstrap_masks(
                 _required(columns, "terminated"),
@@ -91,22 +105,12 @@ class TransitionDecoder:
             else np.asarray(penalty, np.float32),
         )
 
-    def _observations(self, columns: Columns, prefix: str, size: int) -> Arrays:
+    def _states(self, columns: Columns, prefix: str, size: int) -> Arrays:
         parts = [
             self._column(columns, f"{prefix}/{field.name}", field.shape, size).reshape(size, -1)
             for field in self.contract.observation
         ]
-        result: Arrays = {STATE: self.normaliser(np.concatenate(parts, axis=1))}
-        for image in self.contract.images:
-            name = f"{prefix}/{image.name}"
-            value = _required(columns, name)
-            expected = (size, image.height, image.width, 3)
-            if value.shape != expected or value.dtype != np.uint8:
-                raise ValueError(
-                    f"column {name}: {value.dtype} {value.shape}, expected uint8 {expected}"
-                )
-            result[image.name] = value
-        return result
+        return {STATE: self.normaliser(np.concatenate(parts, axis=1))}
 
     def _column(
         self, columns: Columns, name: str, shape: tuple[int, ...], size: int | None = None

@@ -42,6 +42,8 @@ class EncoderConfig:
     """Frames of an observation (its second axis); None where there is no such axis."""
     join_cameras: bool = False
     """One encoder for all cameras, their images stacked in its channels; not on frozen trunks."""
+    crop: int | None = None
+    """Side [pixels] of the square window that encoders see of each image; None is all of it."""
     weights: Path | None = None
     """Parameters of the pretrained ResNet-10: SERL's resnet10_params.pkl, an .npz or a .pt."""
     trunk_precision: str = "float32"
@@ -78,6 +80,13 @@ def make_encoding_wrapper(
             raise ValueError(f"no {key!r} among the observations: {given}")
     trunk = trunk or _frozen_trunk(config)
     shapes = {key: image_shape(observations[key], config.stack, key) for key in config.image_keys}
+    crop = None
+    if config.crop is not None:
+        crop = (config.crop, config.crop)
+        for key, shape in shapes.items():
+            if min(shape[:2]) < config.crop:
+                raise ValueError(f"crop = {config.crop}: {key} is {shape[0]} x {shape[1]} pixels")
+        shapes = {key: (*crop, shape[2]) for key, shape in shapes.items()}
     if config.join_cameras:
         shapes = {config.image_keys[0]: joined_shape(shapes)}
     encoders: dict[str, Encoder] = {}
@@ -91,7 +100,7 @@ def make_encoding_wrapper(
         dim = sum(observations[key][0].numel() for key in config.proprio_keys)
         proprio = Proprioception(config.proprio_keys, dim, config.proprio_dim)
     joined = config.image_keys if config.join_cameras else ()
-    return EncodingWrapper(encoders, proprio=proprio, stack=config.stack, joined=joined)
+    return EncodingWrapper(encoders, proprio=proprio, stack=config.stack, joined=joined, crop=crop)
 
 
 def image_shape(images: Tensor, stack: int | None, key: str) -> ImageShape:

@@ -44,7 +44,7 @@ def convfast_encoder(image: ImageShape, *, channels: int = 16, bottleneck_dim: i
     Learns a plain simulated scene as fast as larger encoders do, at a fraction of their cost.
     """
     height, width, depth = image
-    trunk = ConvTrunk((channels,) * 4, (2, 2, 2, 1), padding="same", image_channels=depth)
+    trunk = ConvTrunk((channels,) * 4, (2, 2, 2, 1), padding=1, image_channels=depth)
     shape = trunk.feature_shape(height, width)
     return Encoder(trunk, Head(shape, pooling="none", bottleneck_dim=bottleneck_dim))
 

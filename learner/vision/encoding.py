@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from serl_rt.learner.networks.states import Observations
+from serl_rt.learner.vision.augment import center_crop
 from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.pooling import LAYER_NORM_EPS
 
@@ -44,6 +45,9 @@ class EncodingWrapper(nn.Module):
     Each camera's vector, in the order of `encoders`, then the projected state (`proprio`). With
     `joined` the one encoder, named as the first of these cameras, sees all their images at once,
     stacked in its channels: half the work for two cameras of one size.
+
+    With `crop` (height, width) encoders see windows of that size: the middle of larger images (how
+    a policy acts); images that training has cropped at random are that small already.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class EncodingWrapper(nn.Module):
         proprio: Proprioception | None = None,
         stack: int | None = 1,
         joined: Sequence[str] = (),
+        crop: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if joined and (tuple(encoders) != tuple(joined[:1]) or encoders[joined[0]].frozen):
@@ -61,6 +66,7 @@ class EncodingWrapper(nn.Module):
         self.proprio = proprio
         self.stack = stack
         self.joined = tuple(joined)
+        self.crop = crop
         self.image_keys = tuple(joined or encoders)
         self.output_dim = sum(encoder.output_dim for encoder in encoders.values())
         self.output_dim += 0 if proprio is None else proprio.output_dim
@@ -85,6 +91,7 @@ class EncodingWrapper(nn.Module):
         for key in self.frozen_keys:
             encoder, images = self._encoder(key), _required(observations, key)
             if not images.is_floating_point():
+                images = self._cropped(images)
                 features = encoder.features(images.flatten(0, -4))
                 encoded[key] = features.reshape(*images.shape[:-3], *features.shape[1:])
         return encoded
@@ -98,7 +105,9 @@ class EncodingWrapper(nn.Module):
         for key in self.encoders:
             if _required(encoded, key).ndim > 2:
                 sources = self.joined or (key,)
-                images = [self._join_frames(_required(encoded, k), k) for k in sources]
+                images = [
+                    self._join_frames(self._cropped(_required(encoded, k)), k) for k in sources
+                ]
                 joined = images[0] if len(images) == 1 else torch.cat(images, dim=-1)
                 encoded[key] = self._encoder(key)(joined, train=train)
         return encoded
@@ -125,6 +134,11 @@ class EncodingWrapper(nn.Module):
         if self.proprio is not None:
             vectors.append(self.proprio(named))
         return torch.cat(vectors, dim=-1)
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        if self.crop is None or images.is_floating_point():
+            return images
+        return center_crop(images, self.crop)
 
     def _join_frames(self, images: Tensor, key: str) -> Tensor:
         """(batch, stack, height, width, channel) -> (batch, height, width, stack * channel)."""

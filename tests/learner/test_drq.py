@@ -234,7 +234,7 @@ def test_learns_where_the_square_is() -> None:
     )
     places = labels / 1.5 - 1.0
     generator = torch.Generator().manual_seed(0)
-    for _ in range(150):
+    for _ in range(200):
         rows = torch.randint(256, (64,), generator=generator)
         actions = torch.rand(64, 1, generator=generator) * 2 - 1
         rewards = 1.0 - (actions[:, 0] - places[rows]).abs()
