@@ -31,6 +31,11 @@ COMMANDS = {
     "record": Command(
         "serl_rt.sim.record_command", "sim", "record scripted demonstrations in simulation"
     ),
+    "convert": Command(
+        "serl_rt.learner.convert",
+        "lerobot",
+        "convert demonstrations from SERL, from and to LeRobot",
+    ),
     "export": Command("serl_rt.learner.export_policy", "learner", "export a run's policy to ONNX"),
     "inspect": Command(
         "serl_rt.export.inspect", "learner", "describe a policy, a task or a demonstration file"

@@ -1,0 +1,400 @@
+"""Demonstrations from and to other projects' formats, and what is said about bad ones."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serl_rt.export.contract import Contract, GripperAction, ImageField, ObservationField, TcpDelta
+from serl_rt.export.demonstrations import (
+    DemonstrationsError,
+    load_demonstrations,
+    save_demonstrations,
+)
+from serl_rt.export.task import load_task
+from serl_rt.learner.convert import main, read
+from serl_rt.learner.data.lerobot_read import read_lerobot
+from serl_rt.learner.data.lerobot_write import write_lerobot
+from serl_rt.learner.data.recording import Recording, from_columns, to_columns
+from serl_rt.learner.data.serl_demos import parse_layout, read_serl_demos
+from serl_rt.learner.data.transitions import TransitionDecoder
+
+ROBOT = Contract(
+    name="robot",
+    policy_rate_hz=10.0,
+    workspace_low=(-1.0, -1.0, -1.0),
+    workspace_high=(1.0, 1.0, 1.0),
+    observation=(
+        ObservationField("tcp_pose_relative", (7,), "m,1", "start", (-1.0,) * 7, (1.0,) * 7),
+        ObservationField("tcp_vel", (6,), "m/s,rad/s", "tool", (-1.0,) * 6, (1.0,) * 6),
+        ObservationField("gripper", (1,), "1", "", (0.0,), (1.0,)),
+    ),
+    images=(ImageField("wrist_1", 8, 12),),
+    action=(TcpDelta(shape=(6,), scale=(0.01,) * 6), GripperAction("continuous")),
+)
+PICK = load_task("pick_cube").contract
+
+
+def serl_steps(lengths: list[int], stack: int = 1) -> list[dict[str, Any]]:
+    """Transitions as HIL-SERL's recording leaves them, episodes of these lengths."""
+    rng = np.random.default_rng(0)
+    steps = []
+    for length in lengths:
+        seen = [
+            {
+                "state": rng.uniform(-1, 1, (stack, 19)).astype(np.float32),
+                "wrist_1": rng.integers(0, 256, (stack, 8, 12, 3), dtype=np.uint8),
+                "side": rng.integers(0, 256, (stack, 8, 12, 3), dtype=np.uint8),
+            }
+            for _ in range(length + 1)
+        ]
+        for i in range(length):
+            last = i == length - 1
+            steps.append(
+                {
+                    "observations": seen[i],
+                    "next_observations": seen[i + 1],
+                    "actions": rng.uniform(-1, 1, 7).astype(np.float32),
+                    "rewards": np.float64(last),
+                    "masks": 1.0 - last,
+                    "dones": np.bool_(last),
+                    "infos": {"succeed": last},
+                    "grasp_penalty": -0.02 if i == 1 else 0.0,
+                }
+            )
+    return steps
+
+
+def pickled(path: Path, steps: object) -> Path:
+    path.write_bytes(pickle.dumps(steps))
+    return path
+
+
+def test_hil_serl_demonstrations_become_ours(tmp_path: Path) -> None:
+    steps = serl_steps([3, 4])
+    recording = read_serl_demos(pickled(tmp_path / "demos.pkl", steps), ROBOT)
+    state = np.concatenate([step["observations"]["state"] for step in steps])
+    # The parts of the vector are in alphabetical order: gripper, force, pose, torque, velocity.
+    assert np.array_equal(recording.observations["gripper"], state[:, :1])
+    assert np.array_equal(recording.observations["tcp_vel"], state[:, 13:])
+    pose = recording.observations["tcp_pose_relative"]
+    assert np.array_equal(pose[:, :3], state[:, 4:7])
+    roll, pitch, yaw = state[:, 7:10].astype(np.float64).T / 2  # qz * qy * qx, written out
+    w = np.cos(roll) * np.cos(pitch) * np.cos(yaw) + np.sin(roll) * np.sin(pitch) * np.sin(yaw)
+    z = np.cos(roll) * np.cos(pitch) * np.sin(yaw) - np.sin(roll) * np.sin(pitch) * np.cos(yaw)
+    signs = np.sign(w) * np.sign(pose[:, 6])
+    assert np.allclose(pose[:, 6] * signs, w, atol=1e-6)
+    assert np.allclose(pose[:, 5] * signs, z, atol=1e-6)
+
+    columns = to_columns(recording, ROBOT, "demos.pkl")
+    save_demonstrations(tmp_path / "ours.npz", columns, ROBOT)  # checks everything
+    assert columns["terminated"].tolist() == [0, 0, 1, 0, 0, 0, 1]
+    assert columns["success"].tolist() == [0, 0, 1, 0, 0, 0, 1]
+    assert columns["episode"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert columns["step"].tolist() == [0, 1, 2, 0, 1, 2, 3]
+    assert columns["starts"].tolist() == [1, 0, 0, 1, 0, 0, 0]  # each frame is kept once
+    assert columns["grasp_penalty"][1] == np.float32(-0.02)
+    again = from_columns(load_demonstrations(tmp_path / "ours.npz", ROBOT), ROBOT)
+    for group in ("observations", "next_observations"):
+        frames = np.concatenate([step[group]["wrist_1"] for step in steps])
+        assert np.array_equal(getattr(again, group)["wrist_1"], frames)
+
+
+def test_the_newest_of_stacked_frames_is_kept(tmp_path: Path) -> None:
+    steps = serl_steps([2], stack=3)
+    for step in steps:
+        for key in ("observations", "next_observations"):
+            step[key] = step[key] | {"state": step[key]["state"][:1]}
+    recording = read_serl_demos(pickled(tmp_path / "demos.pkl", steps), ROBOT)
+    newest = steps[0]["observations"]["wrist_1"][-1]
+    assert np.array_equal(recording.observations["wrist_1"][0], newest)
+
+
+def test_serls_simulated_cube_is_read_into_our_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    states = rng.uniform(0.0, 0.4, (6, 10)).astype(np.float32)
+    steps = [
+        {
+            "observations": states[i],
+            "next_observations": states[i + 1],
+            "actions": np.zeros(4, np.float32),
+            "rewards": 0.1,
+            "masks": 1.0,
+            "dones": i == 4,
+        }
+        for i in range(5)
+    ]
+    demos = pickled(tmp_path / "demos.pkl", steps)
+    assert main([str(demos), str(tmp_path / "ours.npz"), "--task", "pick_cube"]) == 0
+    assert "1 episodes, 5 steps, 0 of them successful" in capsys.readouterr().out
+    columns = load_demonstrations(tmp_path / "ours.npz", PICK)
+    cube, tcp = states[:5, :3], states[:5, 4:7]
+    assert np.array_equal(columns["observation/cube_position"], cube)
+    assert np.array_equal(columns["observation/tcp_position"], tcp)
+    assert np.allclose(columns["observation/tcp_to_cube"], cube - tcp)
+    assert columns["truncated"].tolist() == [0, 0, 0, 0, 1]  # mask 1: it goes on
+    assert TransitionDecoder(PICK)(columns).masks.tolist() == [1.0] * 5
+
+
+def test_a_pickle_that_would_run_code_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return (open, (str(tmp_path / "harm"), "w"))
+
+    demos = pickled(tmp_path / "demos.pkl", [Harm()])
+    assert main([str(demos), str(tmp_path / "out.npz"), "--task", "pick_cube"]) == 2
+    assert "the file asks for" in capsys.readouterr().err
+    assert not (tmp_path / "harm").exists()
+
+
+def without(key: str) -> list[dict[str, Any]]:
+    return [{k: v for k, v in step.items() if k != key} for step in serl_steps([2])]
+
+
+def other_image() -> list[dict[str, Any]]:
+    steps = serl_steps([2])
+    for step in steps:
+        for key in ("observations", "next_observations"):
+            step[key] = step[key] | {"wrist_1": np.zeros((1, 9, 12, 3), np.uint8)}
+    return steps
+
+
+def loud_action() -> list[dict[str, Any]]:
+    return [step | {"actions": np.full(7, 3.0)} for step in serl_steps([2])]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ({"a": 1}, "expected a list of transitions"),
+        ([], "expected a list of transitions"),
+        (without("masks"), "transition 0 lacks masks"),
+        (without("observations"), "transition 0 lacks observations"),
+        (other_image(), r"observation/wrist_1 has shape \(1, 9, 12, 3\), the task robot has"),
+        (loud_action(), r"action has values outside \[-1, 1\]"),
+        ([s | {"rewards": np.zeros(2)} for s in serl_steps([2])], "rewards must be one number"),
+        ([s | {"rewards": np.nan} for s in serl_steps([2])], "reward has values that are not fin"),
+    ],
+)
+def test_what_is_wrong_with_a_pickle_is_named(tmp_path: Path, steps: object, message: str) -> None:
+    path = pickled(tmp_path / "demos.pkl", steps)
+    with pytest.raises(DemonstrationsError, match=message) as caught:
+        read(path, ROBOT, None)
+    assert "demos.pkl" in str(caught.value)
+
+
+def test_an_unknown_state_asks_for_its_layout(tmp_path: Path) -> None:
+    steps = serl_steps([2])
+    for step in steps:
+        for key in ("observations", "next_observations"):
+            step[key] = step[key] | {"state": step[key]["state"][:, :14]}
+    path = pickled(tmp_path / "demos.pkl", steps)
+    with pytest.raises(DemonstrationsError, match="the state has 14 numbers; say with --layout"):
+        read_serl_demos(path, ROBOT)
+    layout = parse_layout("gripper_pose:1,tcp_pose:7,tcp_vel:6")
+    recording = read_serl_demos(path, ROBOT, layout)
+    assert recording.observations["tcp_pose_relative"].shape == (2, 7)  # was a quaternion already
+    with pytest.raises(ValueError, match="expected one of robot, sim, or parts"):
+        parse_layout("gripper_pose")
+
+
+# --- LeRobotDataset -------------------------------------------------------------------------------
+
+
+def recorded(tmp_path: Path, truncated: bool = False) -> Recording:
+    steps = serl_steps([3, 4])
+    recording = read_serl_demos(pickled(tmp_path / "demos.pkl", steps), ROBOT)
+    if truncated:  # the second episode ran out of time
+        recording.terminated[-1], recording.truncated[-1] = False, True
+    return recording
+
+
+def assert_equal(a: Recording, b: Recording) -> None:
+    for name, value in a._asdict().items():
+        other = getattr(b, name)
+        if isinstance(value, dict):
+            assert value.keys() <= other.keys()
+            for key in value:
+                assert np.array_equal(value[key], other[key]), f"{name}/{key}"
+        else:
+            assert np.array_equal(value, other), name
+
+
+def test_lerobot_and_back(tmp_path: Path) -> None:
+    recording = recorded(tmp_path)
+    write_lerobot(tmp_path / "set", recording, ROBOT, "insert the plug")
+    again = read_lerobot(tmp_path / "set", ROBOT)
+    terminal = recording.terminated  # what followed a terminal step is not kept, nor ever used
+    for name in ("wrist_1",):
+        recording.next_observations[name][terminal] = recording.observations[name][terminal]
+    assert_equal(
+        recording._replace(
+            observations={k: recording.observations[k] for k in again.observations},
+            next_observations={k: recording.next_observations[k] for k in again.observations},
+        ),
+        again,
+    )
+    info = json.loads((tmp_path / "set/meta/info.json").read_text())
+    assert (info["total_episodes"], info["total_frames"], info["fps"]) == (2, 7, 10)
+    assert info["features"]["observation.state"]["names"][7] == "tcp_vel.0"
+    assert json.loads((tmp_path / "set/meta/serl_rt_contract.json").read_text())["name"] == "robot"
+    with pytest.raises(DemonstrationsError, match="exists: choose another"):
+        write_lerobot(tmp_path / "set", recording, ROBOT, "")
+
+
+def test_an_end_with_an_unknown_picture_after_it_is_left_out(tmp_path: Path) -> None:
+    write_lerobot(tmp_path / "set", recorded(tmp_path, truncated=True), ROBOT, "")
+    again = read_lerobot(tmp_path / "set", ROBOT)
+    assert again.terminated.tolist() == [False, False, True, False, False, False]
+    assert again.truncated.tolist() == [False] * 5 + [True]
+
+
+def test_state_only_sets_lose_nothing(tmp_path: Path) -> None:
+    contract = replace(ROBOT, images=())
+    recording = recorded(tmp_path, truncated=True)
+    write_lerobot(tmp_path / "set", recording, contract, "")
+    again = read_lerobot(tmp_path / "set", contract)
+    assert again.size == 7
+    following = again.next_observations["tcp_vel"]
+    assert np.array_equal(following, recording.next_observations["tcp_vel"])
+
+
+def foreign_set(folder: Path, *, names: object = None, video: bool = False) -> None:
+    """A data set as others write it: no rewards, no next state; pictures maybe as a video."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    count = 8
+    rows: dict[str, Any] = {
+        "observation.state": [[float(i), 2.0 * i] for i in range(count)],
+        "action": [[0.1] * 7] * count,
+        "episode_index": [0] * 5 + [1] * 3,
+        "index": list(range(count)),
+        "frame_index": [0, 1, 2, 3, 4, 0, 1, 2],
+    }
+    features: dict[str, Any] = {
+        "observation.state": {"dtype": "float32", "shape": [2], "names": names},
+        "action": {"dtype": "float32", "shape": [7], "names": None},
+        **{k: {"dtype": "int64", "shape": [1]} for k in ("episode_index", "index", "frame_index")},
+    }
+    shades = [np.full((16, 32, 3), 20 * i + 40, np.uint8) for i in range(count)]
+    camera = "observation.images.wrist_1"
+    features[camera] = {"dtype": "video" if video else "image", "shape": [16, 32, 3]}
+    (folder / "data/chunk-000").mkdir(parents=True)
+    (folder / "meta/episodes/chunk-000").mkdir(parents=True)
+    if video:
+        path = folder / f"videos/{camera}/chunk-000/file-000.mp4"
+        path.parent.mkdir(parents=True)
+        write_video(path, shades)
+        place = {f"videos/{camera}/chunk_index": [0, 0], f"videos/{camera}/file_index": [0, 0]}
+        place |= {f"videos/{camera}/from_timestamp": [0.0, 0.5]}
+        episodes = {"episode_index": [0, 1], "length": [5, 3]} | place
+        parquet.write_table(
+            pyarrow.table(episodes), folder / "meta/episodes/chunk-000/file-000.parquet"
+        )
+    else:
+        rows[camera] = [{"bytes": png(shade), "path": None} for shade in shades]
+    parquet.write_table(pyarrow.table(rows), folder / "data/chunk-000/file-000.parquet")
+    info = {"codebase_version": "v3.0", "fps": 10, "features": features}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+
+
+def png(frame: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(frame).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 16, 32, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+FOREIGN = replace(
+    ROBOT,
+    observation=(ObservationField("force", (2,), "N", "base", (-1.0, -1.0), (1.0, 1.0)),),
+    images=(ImageField("wrist_1", 16, 32),),
+)
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_sets_of_others_are_demonstrations_that_succeed(tmp_path: Path, video: bool) -> None:
+    foreign_set(tmp_path / "set", names={"motors": ["force.0", "force.1"]}, video=video)
+    recording = read(tmp_path / "set", FOREIGN, None)
+    assert recording.rewards.tolist() == [0, 0, 0, 0, 1, 0, 0, 1]
+    assert np.array_equal(recording.terminated, recording.rewards == 1)
+    assert np.array_equal(recording.success, recording.terminated)
+    assert recording.observations["force"][:, 1].tolist() == [2.0 * i for i in range(8)]
+    assert recording.next_observations["force"][:, 0].tolist() == [1, 2, 3, 4, 4, 6, 7, 7]
+    shade = recording.observations["wrist_1"].mean((1, 2, 3))
+    assert np.allclose(shade, [20 * i + 40 for i in range(8)], atol=6.0 if video else 0.0)
+
+
+def test_numbers_without_names_need_a_layout(tmp_path: Path) -> None:
+    foreign_set(tmp_path / "set")
+    with pytest.raises(DemonstrationsError, match="2 numbers and 0 names; say with --layout"):
+        read_lerobot(tmp_path / "set", FOREIGN)
+    recording = read_lerobot(tmp_path / "set", FOREIGN, parse_layout("force:2"))
+    assert recording.observations["force"].shape == (8, 2)
+    with pytest.raises(DemonstrationsError, match="holds other.0, other.1; the task robot observe"):
+        read_lerobot(tmp_path / "set", FOREIGN, parse_layout("other:2"))
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (None, "not a LeRobotDataset: meta/info.json"),
+        ({"codebase_version": "v2.1", "features": {}}, "is of version v2.1, expected v3.0"),
+        ({"codebase_version": "v3.0", "features": {}}, "has no feature 'action'"),
+    ],
+)
+def test_other_folders_are_named(tmp_path: Path, info: object, message: str) -> None:
+    (tmp_path / "meta").mkdir()
+    if info is not None:
+        (tmp_path / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(DemonstrationsError, match=message):
+        read_lerobot(tmp_path, ROBOT)
+
+
+def test_the_command_joins_inputs_and_names_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = PICK
+    rng = np.random.default_rng(0)
+    states = {f.name: rng.uniform(0, 0.3, (4, *f.shape)) for f in contract.observation}
+    flag = np.array([False, True, False, True])
+    none = np.zeros(4, bool)
+    actions = np.zeros((4, 4), np.float32)
+    steps = Recording(states, states, actions, np.ones(4), flag, none, flag, none, np.zeros(4))
+    ours = str(tmp_path / "a.npz")
+    save_demonstrations(ours, to_columns(steps, contract, ""), contract)
+    task = ["--task", "pick_cube"]
+    assert main([ours, ours, str(tmp_path / "set"), *task]) == 0
+    assert "4 episodes, 8 steps" in capsys.readouterr().out
+    assert main([str(tmp_path / "set"), str(tmp_path / "b.npz"), *task]) == 0
+    assert len(load_demonstrations(tmp_path / "b.npz", contract)["reward"]) == 8
+    for arguments, message in (
+        ([ours, str(tmp_path / "b.hdf5")], "expected the name of a .npz file, or of a new"),
+        ([str(tmp_path / "a.hdf5"), ours], "expected a .npz or .pkl file, or the folder"),
+        ([ours, ours, "--layout", "x"], "layout 'x': expected one of"),
+    ):
+        assert main([*arguments, *task]) == 2
+        assert message in capsys.readouterr().err
