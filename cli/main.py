@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "convert": Command(
         "serl_rt.learner.convert",
-        "lerobot",
+        "learner",
         "convert demonstrations from SERL, from and to LeRobot",
     ),
     "export": Command("serl_rt.learner.export_policy", "learner", "export a run's policy to ONNX"),

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from serl_rt.export.toml_config import ConfigError
+
 Scalars = Mapping[str, float]
 
 
@@ -62,9 +64,7 @@ class WandbSink:
         try:
             import wandb  # type: ignore[import-not-found,unused-ignore]
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "--wandb needs the package 'wandb': pip install wandb", name="wandb"
-            ) from error
+            raise ConfigError("--wandb needs the package 'wandb': pip install wandb") from error
         self._run = wandb.init(project=project, name=name, config=dict(config), dir=str(folder))
 
     def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
