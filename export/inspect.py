@@ -12,6 +12,7 @@ import numpy as np
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import CONTRACT, DemonstrationsError, load_demonstrations
 from serl_rt.export.publish import describe_policy
+from serl_rt.export.recording_summary import describe_recording, plot_recording
 from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
@@ -70,6 +71,7 @@ def describe_run(path: Path) -> str:
 
 
 DESCRIPTIONS = {
+    ".mcap": describe_recording,
     ".onnx": describe_policy,
     ".toml": describe_task,
     ".npz": describe_demonstrations,
@@ -82,17 +84,35 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     p = argparse.ArgumentParser(prog="serl-rt inspect", description=__doc__)
     p.add_argument(
-        "path", type=Path, help="policy .onnx, task .toml, demonstrations .npz, run folder"
+        "path",
+        type=Path,
+        help="policy .onnx, task .toml, demonstrations .npz, recording .mcap, run folder",
     )
-    path = p.parse_args(argv).path
+    p.add_argument(
+        "--plot", type=Path, metavar="FILE", help="also draw a recording into this .png file"
+    )
+    arguments = p.parse_args(argv)
+    path = arguments.path
     describe = DESCRIPTIONS.get("" if path.is_dir() else path.suffix)
     try:
         if not path.exists():
             raise ConfigError(f"{path} does not exist")
         if describe is None:
-            raise ConfigError(f"{path}: give a file that ends in .onnx, .toml, .npz or .json")
+            raise ConfigError(
+                f"{path}: give a file that ends in {', '.join(filter(None, DESCRIPTIONS))}"
+            )
+        if arguments.plot is not None and path.suffix != ".mcap":
+            raise ConfigError(f"--plot draws recordings (.mcap), not {path}")
         print(describe(path))
-    except (ConfigError, DemonstrationsError, PolicyRefused, json.JSONDecodeError) as error:
+        if arguments.plot is not None:
+            plot_recording(path, arguments.plot)
+    except (
+        ConfigError,
+        DemonstrationsError,
+        PolicyRefused,
+        json.JSONDecodeError,
+        OSError,
+    ) as error:
         print(f"serl-rt inspect: {error}", file=sys.stderr)
         return 2
     return 0

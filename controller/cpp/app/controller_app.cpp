@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 
 #include "app/realtime.hpp"
 #include "core/error.hpp"
@@ -44,6 +46,34 @@ PolicyLoopConfig loop_config(const Options& options) {
           options.noise_scale};
 }
 
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::unique_ptr<FlightRecorder> make_recorder(const Options& options, const TaskConfig& task,
+                                              Controller& controller) {
+  if (options.record == "off" || options.lockstep) return nullptr;
+  RecorderConfig config;
+  config.folder = options.record_folder.empty()
+                      ? std::filesystem::path("runs") / "control" / task.name / "recordings"
+                      : options.record_folder;
+  config.before_s = options.record_before_s;
+  config.after_s = options.record_after_s;
+  config.continuous = options.record == "continuous";
+  config.max_bytes = static_cast<std::uint64_t>(options.record_max_mb * 1e6);
+  if (options.record_on.empty()) {
+    for (const Fault fault : kDefaultTriggers) config.triggers.add(fault);
+  } else {
+    config.triggers = parse_triggers(options.record_on);
+  }
+  config.about = {{"task", task.name},
+                  {"task_file", text_of(task.file)},
+                  {"contract_id", task.contract.id()},
+                  {"driver", options.driver}};
+  return std::make_unique<FlightRecorder>(config, controller);
+}
+
 TransitionLayout make_layout(const Environment& environment, const Contract& contract) {
   std::vector<TransitionLayout::Field> fields;
   for (const auto& slice : environment.builder().layout()) {
@@ -61,6 +91,7 @@ ControllerApp::ControllerApp(const Options& options)
       driver_(driver_config(options, task_)),
       gripper_(driver_),
       controller_(task_.controller),
+      recorder_(make_recorder(options, task_, controller_)),
       loop_(driver_, controller_),
       episode_task_(make_sim_task(task_.sim, driver_)),
       port_(options.lockstep
@@ -79,7 +110,7 @@ ControllerApp::ControllerApp(const Options& options)
       policy_loop_(environment_, policies_, sink_, controller_.faults(), loop_config(options),
                    task_.contract, stop_policy_),
       services_(messaging_, {options.state_address, options.command_address}, *port_, controller_,
-                loop_, policies_, policy_loop_, halted_) {
+                loop_, policies_, policy_loop_, recorder_.get(), halted_) {
   load_first_policy();
 }
 
@@ -176,12 +207,14 @@ Summary ControllerApp::run(const SignalGuard& signals) {
     }
     policies_.collect();
     report_refusals();
+    report_recordings();
     if (now_s() >= next_progress_s) {
       report_progress();
       next_progress_s += kProgressInterval_s;
     }
   }
   stop();
+  report_recordings();
   if (!policy_failure_.empty()) throw Error(policy_failure_);
   if (driver_lost_) throw Error("the robot is gone: " + options_.driver + " driver");
   return summarise();
@@ -192,6 +225,7 @@ void ControllerApp::stop() {
   if (policy_thread_.joinable()) policy_thread_.join();
   stop_control_ = true;  // the control loop brakes before it returns
   if (control_thread_.joinable()) control_thread_.join();
+  if (recorder_ != nullptr) recorder_->finish();
 }
 
 void ControllerApp::report_refusals() {
@@ -207,6 +241,20 @@ void ControllerApp::report_refusals() {
     if (!link_refusal_.empty()) warn("the learner refuses this controller: " + link_refusal_);
   }
   if (!link.failure.empty()) stop_policy_ = true;
+}
+
+void ControllerApp::report_recordings() {
+  if (recorder_ == nullptr) return;
+  const RecorderStatus status = recorder_->status();
+  if (status.last_file != recording_) {
+    recording_ = status.last_file;
+    std::fprintf(stderr, "[control] recorded (%s): %s\n", status.last_cause.c_str(),
+                 recording_.c_str());
+  }
+  if (status.failure != recorder_failure_) {
+    recorder_failure_ = status.failure;
+    if (!recorder_failure_.empty()) warn("nothing was recorded: " + recorder_failure_);
+  }
 }
 
 void ControllerApp::report_progress() {

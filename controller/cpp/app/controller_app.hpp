@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "app/config.hpp"
+#include "app/flight_recorder.hpp"
 #include "app/options.hpp"
 #include "app/policy_loop.hpp"
 #include "app/ports.hpp"
@@ -44,6 +45,7 @@ class ControllerApp {
   void run_policy_thread();
   bool drain();
   void report_refusals();
+  void report_recordings();
   void report_progress();
   void stop();
   Summary summarise() const;
@@ -61,6 +63,7 @@ class ControllerApp {
   SimDriver driver_;
   SimGripper gripper_;
   Controller controller_;
+  std::unique_ptr<FlightRecorder> recorder_;  // null: none
   ControlLoop loop_;
   std::unique_ptr<Task> episode_task_;
   std::unique_ptr<ControlPort> port_;
@@ -85,6 +88,8 @@ class ControllerApp {
   // Main thread: already printed.
   std::string last_refusal_;
   std::string link_refusal_;
+  std::string recording_;
+  std::string recorder_failure_;
 };
 
 // Parses the arguments, runs, writes the summary. The exit status of the program.

@@ -75,10 +75,17 @@ FlightRecorder::FlightRecorder(const RecorderConfig& config, Controller& control
   writer_ = std::thread([this] { write(); });
 }
 
-FlightRecorder::~FlightRecorder() {
+FlightRecorder::~FlightRecorder() { finish(); }
+
+void FlightRecorder::finish() {
+  if (!writer_.joinable()) return;
   stop_collecting_ = true;
   collector_.join();
-  stop_writing_ = true;
+  {
+    const std::scoped_lock lock(mutex_);
+    finished_ = true;  // those who asked before still get their answer
+    stop_writing_ = true;
+  }
   wake_.notify_all();
   writer_.join();
   controller_.set_record_ring(nullptr);
@@ -113,7 +120,12 @@ void FlightRecorder::watch_faults() {
   counted_ = snapshot;
 }
 
-void FlightRecorder::trigger(const std::string& cause) { request(cause); }
+void FlightRecorder::trigger(const std::string& cause) {
+  try {
+    request(cause);
+  } catch (const Error&) {  // the controller is stopping
+  }
+}
 
 std::filesystem::path FlightRecorder::record(const std::string& cause) {
   return request(cause).get();
@@ -124,6 +136,7 @@ std::future<std::filesystem::path> FlightRecorder::request(const std::string& ca
   auto file = request.file.get_future();
   {
     const std::scoped_lock lock(mutex_);
+    if (finished_) throw Error("nothing is recorded: the controller is stopping");
     requests_.push_back(std::move(request));
   }
   wake_.notify_all();

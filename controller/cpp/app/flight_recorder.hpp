@@ -58,7 +58,7 @@ class FlightRecorder {
   // Before the control thread starts; the controller must outlive the recorder. Throws Error when
   // `max_bytes` has no room for a few files.
   FlightRecorder(const RecorderConfig& config, Controller& controller);
-  ~FlightRecorder();  // after the control thread has ended: completes the files
+  ~FlightRecorder();  // as finish()
   FlightRecorder(const FlightRecorder&) = delete;
   FlightRecorder& operator=(const FlightRecorder&) = delete;
 
@@ -68,6 +68,9 @@ class FlightRecorder {
 
   // The same; waits for the name of the file. Throws Error when it could not be created.
   std::filesystem::path record(const std::string& cause);
+
+  // After the control thread has ended: writes what is left, completes the files, records no more.
+  void finish();
 
   RecorderStatus status() const;
 
@@ -111,7 +114,8 @@ class FlightRecorder {
   std::uint64_t recorded_until_ = 0;  // by the last file that a cause began
   Clock::time_point retry_continuous_;
 
-  mutable std::mutex mutex_;  // the two below
+  mutable std::mutex mutex_;  // the three below
+  bool finished_ = false;
   std::vector<Request> requests_;
   RecorderStatus status_;
   std::condition_variable wake_;

@@ -60,6 +60,23 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.add_option("--cpu", o.cpu, "core of the control thread; -1: any")
       ->check(CLI::Range(-1, 1023))
       ->capture_default_str();
+  app.add_option("--record", o.record,
+                 "flight recorder: write files on a fault (default), also all the time, or not")
+      ->check(CLI::IsMember({"fault", "continuous", "off"}));
+  app.add_option("--record-folder", o.record_folder,
+                 "folder of the recordings (default: runs/control/TASK/recordings)");
+  app.add_option("--record-seconds", o.record_before_s,
+                 "keep this much [s] in memory, and write it when there is a cause")
+      ->check(CLI::Range(1.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--record-after", o.record_after_s, "write this much [s] after the cause")
+      ->check(CLI::Range(0.0, 600.0))
+      ->capture_default_str();
+  app.add_option("--record-max-mb", o.record_max_mb,
+                 "size of all recordings in the folder [MB]; the oldest are deleted")
+      ->check(CLI::Range(1.0, 1e7))
+      ->capture_default_str();
+  app.add_option("--record-on", o.record_on, "faults that are a cause, or none")->delimiter(',');
   app.add_flag("--quiet", o.quiet, "print warnings and errors only");
   app.add_option("--tasks-dir", o.tasks_dir, "folder of the bundled task files")
       ->check(CLI::ExistingDirectory);
@@ -78,6 +95,11 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   }
   if (!std::isfinite(o.noise_scale) || !std::isfinite(o.drain_timeout_s)) {
     std::fprintf(stderr, "--noise-scale and --drain-timeout must be finite numbers\n");
+    exit_status = 2;
+    return std::nullopt;
+  }
+  if (o.lockstep && !o.record.empty() && o.record != "off") {
+    std::fprintf(stderr, "--record works in real time only, not with --lockstep\n");
     exit_status = 2;
     return std::nullopt;
   }

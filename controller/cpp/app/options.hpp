@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace serl_rt {
 
@@ -30,6 +31,13 @@ struct Options {
   int rt_priority = 80;           // SCHED_FIFO priority of the control thread, 0: do not ask
   int cpu = -1;                   // core of the control thread, -1: any
   bool quiet = false;
+
+  std::string record;                   // fault | continuous | off; empty: fault in real time
+  std::filesystem::path record_folder;  // empty: runs/control/TASK/recordings
+  double record_before_s = 120.0;       // kept in memory, and written of the time before a cause
+  double record_after_s = 5.0;          // written of the time after it
+  double record_max_mb = 2000.0;        // of all recordings in the folder
+  std::vector<std::string> record_on;   // names of faults; empty: the default ones
 
   std::filesystem::path tasks_dir;    // bundled task files
   std::filesystem::path assets_dir;   // MJCF of the simulated arm

@@ -23,16 +23,29 @@ Value verdict_value(const PolicyVerdict& verdict) {
   return Value::Map{{"version", verdict.version}, {"swap_ms", verdict.swap_ms}};
 }
 
+Value recorder_value(const FlightRecorder* recorder) {
+  if (recorder == nullptr) return Value();
+  const RecorderStatus status = recorder->status();
+  return Value::Map{{"files", status.files},
+                    {"recording", status.recording},
+                    {"last_file", clean_text(status.last_file)},
+                    {"last_cause", clean_text(status.last_cause)},
+                    {"ticks_lost", status.ticks_lost},
+                    {"failure", clean_text(status.failure)}};
+}
+
 }  // namespace
 
 Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
                    ControlPort& port, Controller& controller, ControlLoop& loop,
-                   PolicyManager& policies, PolicyLoop& policy_loop, std::atomic<bool>& halted)
+                   PolicyManager& policies, PolicyLoop& policy_loop, FlightRecorder* recorder,
+                   std::atomic<bool>& halted)
     : port_(port),
       controller_(controller),
       loop_(loop),
       policies_(policies),
       policy_loop_(policy_loop),
+      recorder_(recorder),
       halted_(halted),
       gains_(controller.config().gains) {
   if (config.state_address != "none") publisher_.emplace(messaging, config.state_address);
@@ -68,7 +81,8 @@ Value Services::status() const {
                     {"last_refusal", clean_text(policies.last_refusal)},
                     {"ticks", timing.ticks},
                     {"late_ticks", timing.late_ticks},
-                    {"faults", fault_counts(controller_.faults())}};
+                    {"faults", fault_counts(controller_.faults())},
+                    {"recorder", recorder_value(recorder_)}};
 }
 
 CommandSpec Services::set_gains() {
@@ -93,6 +107,19 @@ CommandSpec Services::set_gains() {
     }
     controller_.gains().write(gains_);
     return Value();
+  };
+  return spec;
+}
+
+CommandSpec Services::record() {
+  CommandSpec spec;
+  spec.name = "record";
+  spec.summary = "write the last minutes of every tick to a file; returns its name";
+  spec.parameters = {Parameter::text("cause").or_none()};
+  spec.run = [this](const Arguments& arguments) {
+    if (recorder_ == nullptr) throw Error("this controller runs without a flight recorder");
+    const std::string cause = arguments.has("cause") ? arguments.text("cause") : "command";
+    return Value(clean_text(recorder_->record(cause).string()));
   };
   return spec;
 }
@@ -130,6 +157,7 @@ std::vector<CommandSpec> Services::commands() {
          controller_.request_stop();
          policy_loop_.set_paused(true);
          policy_loop_.end_episode();
+         if (recorder_ != nullptr) recorder_->trigger("operator_stop");
          return Value();
        }},
       {"rollback",
@@ -147,6 +175,7 @@ std::vector<CommandSpec> Services::commands() {
          return Value();
        }},
       set_gains(),
+      record(),
   };
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "app/flight_recorder.hpp"
 #include "app/policy_loop.hpp"
 #include "core/control_loop.hpp"
 #include "core/controller.hpp"
@@ -26,10 +27,11 @@ struct ServicesConfig {
 
 class Services {
  public:
-  // Everything else must outlive this. Throws Error when an address cannot be bound.
+  // Everything else must outlive this; `recorder` may be null. Throws Error when an address cannot
+  // be bound.
   Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config, ControlPort& port,
            Controller& controller, ControlLoop& loop, PolicyManager& policies,
-           PolicyLoop& policy_loop, std::atomic<bool>& halted);
+           PolicyLoop& policy_loop, FlightRecorder* recorder, std::atomic<bool>& halted);
 
   // Policy thread, after each step.
   void publish_state();
@@ -37,6 +39,7 @@ class Services {
  private:
   std::vector<CommandSpec> commands();
   CommandSpec set_gains();
+  CommandSpec record();
   Value status() const;
 
   ControlPort& port_;
@@ -44,6 +47,7 @@ class Services {
   ControlLoop& loop_;
   PolicyManager& policies_;
   PolicyLoop& policy_loop_;
+  FlightRecorder* recorder_;   // null: none
   std::atomic<bool>& halted_;  // set by stop, cleared by resume
   CartesianGains gains_;       // last set; command thread
   std::optional<StatePublisher> publisher_;

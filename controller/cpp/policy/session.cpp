@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -69,7 +70,7 @@ class OnnxRuntime {
   }
 
   std::string version;
-  Ort::Env env{nullptr};
+  std::optional<Ort::Env> env;  // only there when the library is: its destructor calls it
 
  private:
   OnnxRuntime() {
@@ -83,7 +84,7 @@ class OnnxRuntime {
     }
     Ort::InitApi(api);
     // Whatever goes wrong is thrown as well; the policy side reports it once.
-    env = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "serl_rt");
+    env.emplace(ORT_LOGGING_LEVEL_FATAL, "serl_rt");
   }
 };
 
@@ -199,10 +200,11 @@ struct PolicySession::Impl {
   std::vector<float> action;
 };
 
-PolicySession::PolicySession(std::span<const std::byte> model) : impl_(std::make_unique<Impl>()) {
+PolicySession::PolicySession(std::span<const std::byte> model) {
   OnnxRuntime& runtime = OnnxRuntime::instance();
+  impl_ = std::make_unique<Impl>();  // after that: even an empty one calls the library at its end
   try {
-    impl_->session = Ort::Session(runtime.env, model.data(), model.size(), session_options());
+    impl_->session = Ort::Session(*runtime.env, model.data(), model.size(), session_options());
     impl_->run_options = Ort::RunOptions();
   } catch (const Ort::Exception& error) {
     throw Error(std::string("policy: not a usable ONNX model: ") + error.what());
