@@ -40,6 +40,9 @@ COMMANDS = {
     "inspect": Command(
         "serl_rt.export.inspect", "learner", "describe a policy, a task or a demonstration file"
     ),
+    "doctor": Command(
+        "serl_rt.controller.doctor.command", "controller", "check that this machine can run an arm"
+    ),
     "keys": Command(
         "serl_rt.export.keys", "controller", "make the keys that let two machines talk"
     ),

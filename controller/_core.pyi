@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +33,16 @@ def run_controller(
     assets_dir: str | PathLike[str] | None,
     onnxruntime: str | PathLike[str] | None,
 ) -> int: ...
+
+class Wakeup(TypedDict):
+    """How late a thread woke; durations in ns."""
+
+    count: int
+    p50: int
+    p99: int
+    p999: int
+    max: int
+    above: list[int]
+    not_granted: list[str]
+
+def measure_wakeup(seconds: float, priority: int, cpu: int, edges: Sequence[int]) -> Wakeup: ...

@@ -4,9 +4,14 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <chrono>
+#include <future>
+#include <stop_token>
+
 #include "app/config.hpp"
 #include "app/controller_app.hpp"
 #include "app/sim_env.hpp"
+#include "app/wakeup.hpp"
 #include "core/error.hpp"
 
 namespace py = pybind11;
@@ -82,6 +87,49 @@ void bind_controller(py::module_& module) {
       "Run the controller with command-line arguments; returns the exit status.");
 }
 
+// Waits for `work` with the GIL released, but hears Ctrl-C.
+template <typename Work>
+auto interruptible(const Work& work) {
+  std::stop_source stop;
+  auto result = std::async(std::launch::async, [&] { return work(stop.get_token()); });
+  const auto ready = [&result] {
+    const py::gil_scoped_release release;
+    return result.wait_for(std::chrono::milliseconds(100)) == std::future_status::ready;
+  };
+  while (!ready()) {
+    if (PyErr_CheckSignals() == 0) continue;
+    stop.request_stop();
+    throw py::error_already_set();
+  }
+  return result.get();
+}
+
+void bind_wakeup(py::module_& module) {
+  module.def(
+      "measure_wakeup",
+      [](double seconds, int priority, int cpu, const std::vector<std::int64_t>& edges) {
+        if (!(seconds > 0.0 && seconds <= 3600.0)) throw Error("seconds must be in (0, 3600]");
+        const std::chrono::milliseconds duration(static_cast<std::int64_t>(1000.0 * seconds));
+        const WakeupResult result = interruptible([&](const std::stop_token& stop) {
+          return measure_wakeup(duration, {priority, cpu}, stop);
+        });
+        const HistogramSnapshot& latency = result.latency;
+        py::list above;
+        for (const std::int64_t edge : edges) above.append(latency.count_above(edge));
+        py::dict summary;
+        summary["count"] = latency.count();
+        summary["p50"] = latency.percentile(0.5);
+        summary["p99"] = latency.percentile(0.99);
+        summary["p999"] = latency.percentile(0.999);
+        summary["max"] = latency.max();
+        summary["above"] = above;
+        summary["not_granted"] = result.not_granted;
+        return summary;
+      },
+      py::arg("seconds"), py::arg("priority"), py::arg("cpu"), py::arg("edges"),
+      "How late a thread that is set up like the control thread wakes from a 1 kHz sleep [ns].");
+}
+
 }  // namespace
 }  // namespace serl_rt
 
@@ -91,4 +139,5 @@ PYBIND11_MODULE(_core, module) {
   py::register_exception<Error>(module, "ControllerError", PyExc_ValueError);
   bind_sim_env(module);
   bind_controller(module);
+  bind_wakeup(module);
 }

@@ -153,8 +153,10 @@ PolicyOutcome ControllerApp::receive_policy(const ReceivedPolicy& policy) {
 }
 
 void ControllerApp::start_control_thread() {
-  not_granted_ = prepare_process();
+  const std::vector<std::string> process = prepare_process();
+  not_granted_.insert(not_granted_.end(), process.begin(), process.end());
   control_thread_ = std::thread([this] {
+    (void)warm_up_control(task_.controller);
     const auto missing = prepare_control_thread({options_.rt_priority, options_.cpu});
     {
       const std::scoped_lock lock(mutex_);
@@ -196,8 +198,12 @@ bool ControllerApp::drain() {
 }
 
 Summary ControllerApp::run(const SignalGuard& signals) {
-  const LowLatencyRequest latency;
-  if (!options_.lockstep) start_control_thread();
+  std::optional<LowLatencyRequest> latency;
+  if (!options_.lockstep) {
+    latency.emplace();
+    not_granted_ = latency->missing();
+    start_control_thread();
+  }
   policy_thread_ = std::thread([this] { run_policy_thread(); });
   double next_progress_s = now_s() + kProgressInterval_s;
   while (!policy_done_ && !driver_lost_) {

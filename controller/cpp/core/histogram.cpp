@@ -35,6 +35,12 @@ std::int64_t HistogramSnapshot::percentile(double p) const noexcept {
   return max_;
 }
 
+std::uint64_t HistogramSnapshot::count_above(std::int64_t value) const noexcept {
+  std::uint64_t above = 0;
+  for (std::size_t i = bucket_of(value) + 1; i < kBuckets; ++i) above += counts_[i];
+  return above;
+}
+
 void HistogramSnapshot::merge(const HistogramSnapshot& other) noexcept {
   for (std::size_t i = 0; i < kBuckets; ++i) counts_[i] += other.counts_[i];
   count_ += other.count_;

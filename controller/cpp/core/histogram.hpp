@@ -15,6 +15,8 @@ class HistogramSnapshot {
   // Value [ns] that a part `p` (0..1) of the samples does not exceed; 0 without samples.
   // Rounded up to the bucket's edge, never above the largest sample.
   std::int64_t percentile(double p) const noexcept;
+  // How many samples are longer than `value` [ns], to the resolution.
+  std::uint64_t count_above(std::int64_t value) const noexcept;
   void merge(const HistogramSnapshot& other) noexcept;
 
   std::uint64_t count() const noexcept { return count_; }
