@@ -72,7 +72,12 @@ std::size_t item_bytes(const Column& column) {
   return element * elements(column.shape);
 }
 
-TransitionLayout::TransitionLayout(const std::vector<Field>& observation, int action_size)
+bool is_sparse(const Column& column) noexcept {
+  return column.dtype == "u1" && column.name.starts_with("observation/");
+}
+
+TransitionLayout::TransitionLayout(const std::vector<Field>& observation, int action_size,
+                                   const std::vector<Field>& images)
     : action_size_(action_size) {
   std::size_t observation_size = 0;
   for (const Field& field : observation) observation_size += elements(field.shape);
@@ -100,6 +105,11 @@ TransitionLayout::TransitionLayout(const std::vector<Field>& observation, int ac
                                                                   {"time_ns", "i8"}}) {
     columns_.push_back({name, dtype, {}});
   }
+  row_columns_ = columns_.size();
+  if (!images.empty()) columns_.push_back({std::string(kStarts), "u1", {}});
+  for (const char* group : {"observation/", "next_observation/"}) {
+    for (const Field& image : images) columns_.push_back({group + image.name, "u1", image.shape});
+  }
   if (columns_.size() > kMaxColumns) {
     throw Error("transition layout: " + std::to_string(observation.size()) +
                 " observation fields give " + std::to_string(columns_.size()) +
@@ -107,7 +117,13 @@ TransitionLayout::TransitionLayout(const std::vector<Field>& observation, int ac
   }
   for (const Column& column : columns_) {
     item_bytes_.push_back(item_bytes(column));
-    row_bytes_ += item_bytes_.back();
+    if (item_bytes_.size() <= row_columns_) row_bytes_ += item_bytes_.back();
+    if (is_sparse(column)) image_bytes_ += item_bytes_.back();
+  }
+  if (2 * image_bytes_ + row_bytes_ + 1 > kMaxBodyBytes) {
+    throw Error("transition layout: the images of one step have " + std::to_string(image_bytes_) +
+                " bytes; two such steps must fit into a message of " +
+                std::to_string(kMaxBodyBytes) + ": use smaller images");
   }
 }
 
@@ -149,28 +165,47 @@ Transition TransitionLayout::read_row(const std::byte* row) const noexcept {
   return t;
 }
 
-void PackedColumns::start(const TransitionLayout& layout, std::size_t count) {
-  body_.resize(count * layout.row_bytes());
+void PackedColumns::start(const TransitionLayout& layout, std::size_t count, std::size_t starts) {
+  const bool images = layout.image_bytes() > 0;
+  body_.resize(count * (layout.row_bytes() + (images ? 1 : 0)) +
+               (count + starts) * layout.image_bytes());
   count_ = count;
-  added_ = 0;
   frames_.clear();
-  const std::byte* at = body_.data();
+  ends_.clear();
+  std::byte* at = body_.data();
   for (std::size_t column = 0; column < layout.columns().size(); ++column) {
-    const std::size_t size = count * layout.column_bytes(column);
+    const std::size_t rows = is_sparse(layout.columns()[column]) ? starts : count;
+    const std::size_t size = rows * layout.column_bytes(column);
     frames_.emplace_back(at, size);
+    ends_.push_back(at);
     at += size;
   }
 }
 
-void PackedColumns::add(const TransitionLayout& layout, const std::byte* row) noexcept {
-  std::byte* array = body_.data();
-  for (std::size_t column = 0; column < frames_.size(); ++column) {
-    const std::size_t item = layout.column_bytes(column);
-    std::memcpy(array + added_ * item, row, item);
-    row += item;
-    array += frames_[column].size();
+void PackedColumns::append(std::size_t column, const std::byte* data, std::size_t size) noexcept {
+  std::memcpy(ends_[column], data, size);
+  ends_[column] += size;
+}
+
+void PackedColumns::add(const TransitionLayout& layout, const std::byte* row,
+                        const StepImages& images) noexcept {
+  std::size_t column = 0;
+  for (; column < layout.row_columns(); ++column) {
+    append(column, row, layout.column_bytes(column));
+    row += layout.column_bytes(column);
   }
-  ++added_;
+  if (layout.image_bytes() == 0) return;
+  const std::byte starts{!images.observation.empty()};
+  append(column++, &starts, 1);
+  const std::size_t cameras = (layout.columns().size() - column) / 2;
+  for (const BytesView group : {images.observation, images.next}) {
+    const std::byte* image = group.data();
+    for (std::size_t i = 0; i < cameras; ++i, ++column) {
+      if (group.empty()) continue;
+      append(column, image, layout.column_bytes(column));
+      image += layout.column_bytes(column);
+    }
+  }
 }
 
 }  // namespace serl_rt

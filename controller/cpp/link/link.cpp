@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
@@ -9,6 +10,7 @@
 #include <thread>
 
 #include "core/ring.hpp"
+#include "link/image_pool.hpp"
 #include "link/wire.hpp"
 
 namespace serl_rt {
@@ -51,6 +53,7 @@ class Link::Impl {
         config_(std::move(config)),
         layout_(std::move(layout)),
         run_id_(random_run_id()),
+        pool_(layout_.image_bytes()),
         outbox_(layout_, config_.outbox),
         intake_(config_.contract_id, std::move(on_policy), wake_),
         socket_(connected_socket()) {
@@ -66,11 +69,13 @@ class Link::Impl {
 
   // ---- policy thread ----
 
-  bool push(const Transition& transition) noexcept {
-    if (!ring_.try_push(transition)) {
+  bool push(const Transition& transition, const StepImages& images) noexcept {
+    if (!try_push(transition, images)) {
+      last_.reset();
       not_taken_.fetch_add(1, std::memory_order_relaxed);
       return false;
     }
+    last_ = {transition.episode, transition.step};
     pushed_.fetch_add(1, std::memory_order_release);
     return true;
   }
@@ -91,7 +96,8 @@ class Link::Impl {
   }
 
   bool may_produce(std::uint64_t produced) const noexcept {
-    return credit_.load() > produced && pushed_.load() - taken_.load() < kRingSize;
+    return credit_.load() > produced && pushed_.load() - taken_.load() < kRingSize &&
+           (layout_.image_bytes() == 0 || pool_.has(2));
   }
 
   bool all_acknowledged() const noexcept { return acknowledged_.load() >= pushed_.load(); }
@@ -115,6 +121,42 @@ class Link::Impl {
 
  private:
   enum class Session { kHello, kReady, kRefused };
+
+  // A transition on its way to the link's thread, its images in the pool.
+  struct Pushed {
+    Transition transition;
+    std::optional<ImagePool::Index> observation;
+    std::optional<ImagePool::Index> next;
+  };
+
+  struct Place {
+    std::uint32_t episode;
+    std::uint32_t step;
+  };
+
+  // ---- policy thread ----
+
+  bool try_push(const Transition& transition, const StepImages& images) noexcept {
+    outgoing_.transition = transition;
+    if (layout_.image_bytes() > 0) {
+      const bool continues = last_ && last_->episode == transition.episode &&
+                             last_->step + 1 == transition.step;
+      if (pushed_.load() - taken_.load() >= kRingSize || !pool_.has(continues ? 1 : 2) ||
+          images.next.size() != layout_.image_bytes() ||
+          images.observation.size() != layout_.image_bytes()) {
+        return false;
+      }
+      outgoing_.observation = continues ? std::nullopt : put(images.observation);
+      outgoing_.next = put(images.next);
+    }
+    return ring_.try_push(outgoing_);
+  }
+
+  std::optional<ImagePool::Index> put(BytesView image) noexcept {
+    const auto index = pool_.take();
+    if (index) std::copy(image.begin(), image.end(), pool_[*index].begin());
+    return index;
+  }
 
   // ---- the link's thread ----
 
@@ -151,7 +193,12 @@ class Link::Impl {
   // push() is refused: nothing that was taken is lost.
   void take_pushed(Clock::time_point now) {
     while (!outbox_.spool().full() && ring_.try_pop(incoming_)) {
-      outbox_.push(incoming_, now);
+      const auto view = [this](const auto& index) {
+        return index ? BytesView(pool_[*index]) : BytesView();
+      };
+      outbox_.push(incoming_.transition, now, {view(incoming_.observation), view(incoming_.next)});
+      if (incoming_.observation) pool_.give_back(*incoming_.observation);
+      if (incoming_.next) pool_.give_back(*incoming_.next);
       taken_.fetch_add(1);
     }
   }
@@ -290,7 +337,8 @@ class Link::Impl {
   const std::string run_id_;
 
   // between the policy thread and the link's
-  Ring<Transition, kRingSize> ring_;
+  Ring<Pushed, kRingSize> ring_;
+  ImagePool pool_;
   std::atomic<std::uint64_t> pushed_ = 0;
   std::atomic<std::uint64_t> not_taken_ = 0;
   std::atomic<std::uint64_t> taken_ = 0;  // out of the ring
@@ -303,6 +351,10 @@ class Link::Impl {
   std::condition_variable changed_;
   LinkStats stats_;  // what is not an atomic above
 
+  // the policy thread
+  Pushed outgoing_;
+  std::optional<Place> last_;  // of the transition that was taken last; none: it was refused
+
   // the link's thread
   WakeUp wake_;
   Outbox outbox_;
@@ -312,7 +364,7 @@ class Link::Impl {
   std::optional<Clock::time_point> hello_at_;
   Clock::time_point heard_at_ = Clock::now();
   Clock::time_point heartbeat_at_{};
-  Transition incoming_;
+  Pushed incoming_;
   PackedColumns columns_;
   std::vector<BytesView> frames_;
   std::thread thread_;
@@ -325,7 +377,9 @@ Link::Link(std::shared_ptr<Messaging> messaging, LinkConfig config, TransitionLa
 
 Link::~Link() = default;
 
-bool Link::push(const Transition& transition) noexcept { return impl_->push(transition); }
+bool Link::push(const Transition& transition, const StepImages& images) noexcept {
+  return impl_->push(transition, images);
+}
 
 bool Link::wait_for_credit(std::uint64_t produced, milliseconds timeout) {
   return impl_->wait_until(timeout, [&] { return impl_->may_produce(produced); });

@@ -49,8 +49,9 @@ class Link {
   ~Link();  // does not wait for acknowledgements: call drain() before
 
   // Policy thread. Wait-free. False: not taken, because the learner has been away for longer than
-  // the spool lasts; counted.
-  bool push(const Transition& transition) noexcept;
+  // the spool lasts; counted. `images`: before and after, layout.image_bytes() each; copied. Those
+  // before are sent only if the transition does not continue the one that was taken before.
+  bool push(const Transition& transition, const StepImages& images = {}) noexcept;
 
   // Policy thread, lockstep: waits until more than `produced` transitions are allowed and the next
   // push() will be taken. False: not within the time. Throws Error when the link's thread ended.

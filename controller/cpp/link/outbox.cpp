@@ -12,19 +12,19 @@ constexpr std::chrono::milliseconds kRewindPause{100};
 
 Outbox::Outbox(const TransitionLayout& layout, const OutboxConfig& config)
     : config_(config),
-      batch_(std::clamp(config.batch_bytes / layout.row_bytes(), std::size_t{1}, config.batch)),
+      batch_(std::clamp(config.batch_bytes / (layout.row_bytes() + layout.image_bytes()), std::size_t{1}, config.batch)),
       spool_(layout, config.spool_bytes),
       patience_(config.resend_after) {}
 
-bool Outbox::push(const Transition& transition, Time now) {
-  if (!spool_.push(transition)) return false;
+bool Outbox::push(const Transition& transition, Time now, const StepImages& images) {
+  if (!spool_.push(transition, images)) return false;
   if (cursor_ + 1 == spool_.next_seq()) oldest_unsent_at_ = now;
   return true;
 }
 
 void Outbox::restart(std::uint64_t next_seq, Time now) {
   spool_.acknowledge(next_seq);
-  cursor_ = next_seq;
+  cursor_ = whole_ = next_seq;
   ever_sent_ = std::max(ever_sent_, next_seq);
   progress_at_ = now;
   patience_ = config_.resend_after;
@@ -68,7 +68,7 @@ void Outbox::sent(const Batch& batch, Time now) {
 }
 
 void Outbox::pack(const Batch& batch, PackedColumns& columns) const {
-  spool_.pack(batch.first_seq, batch.count, columns);
+  spool_.pack(batch.first_seq, batch.count, columns, batch.first_seq == whole_);
 }
 
 void Outbox::rewind_when_overdue(Time now) {

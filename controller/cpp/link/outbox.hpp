@@ -33,7 +33,8 @@ class Outbox {
 
   Outbox(const TransitionLayout& layout, const OutboxConfig& config);
 
-  bool push(const Transition& transition, Time now);  // false: the spool is full
+  // False: the spool is full.
+  bool push(const Transition& transition, Time now, const StepImages& images = {});
 
   // The learner (another one, or the same after an interruption) expects `next_seq`.
   // Throws WireError when that is not here.
@@ -59,6 +60,7 @@ class Outbox {
   Spool spool_;
   std::uint64_t cursor_ = 0;  // next to send
   std::uint64_t ever_sent_ = 0;
+  std::uint64_t whole_ = 0;  // the learner may not have what came before this one
   Time progress_at_{};       // last acknowledgement, or first send after all were acknowledged
   Time oldest_unsent_at_{};  // when the transition at cursor_ arrived
   Time rewound_at_{};

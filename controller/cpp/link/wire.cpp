@@ -62,6 +62,25 @@ void expect_frames(const Fields& fields, const Frames& frames, std::size_t expec
                   std::to_string(expected));
 }
 
+// Rows of the sparse columns: how many of the `count` transitions start anew. Throws WireError when
+// the column that says so is missing, repeated in another type, or not zeros and ones.
+std::size_t count_starts(const std::vector<Column>& columns, std::size_t count,
+                         const Frames& arrays) {
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (columns[i].name != kStarts) continue;
+    const BytesView flags = arrays[i];
+    std::size_t starts = 0;
+    bool valid = columns[i] == Column{std::string(kStarts), "u1", {}} && flags.size() == count;
+    for (const std::byte flag : flags) {
+      valid = valid && flag <= std::byte{1};
+      starts += std::to_integer<std::size_t>(flag);
+    }
+    if (valid) return starts;
+    throw WireError("column starts must be u1 of " + std::to_string(count) + " zeros and ones");
+  }
+  throw WireError("images under observation/ need the column starts, which is missing");
+}
+
 Transitions transitions_from(const Fields& fields, const Frames& frames) {
   Transitions message;
   message.run_id = fields.hex("run_id", 32);
@@ -69,20 +88,24 @@ Transitions transitions_from(const Fields& fields, const Frames& frames) {
   message.count = fields.u64("count", 1, kMaxCount);
   message.columns = columns_from(fields.at("columns"));
   expect_frames(fields, frames, 1 + message.columns.size());
+  message.arrays.assign(frames.begin() + 1, frames.end());
+  const bool sparse = std::any_of(message.columns.begin(), message.columns.end(), is_sparse);
+  const std::size_t starts =
+      sparse ? count_starts(message.columns, message.count, message.arrays) : 0;
   std::size_t total = 0;
   for (std::size_t i = 0; i < message.columns.size(); ++i) {
     const Column& column = message.columns[i];
+    const std::size_t rows = is_sparse(column) ? starts : message.count;
     // In floating point, because the product of hostile sizes overflows an integer.
     double size = static_cast<double>(message.count) * 8.0;
     for (const int extent : column.shape) size *= extent;
-    const BytesView array = frames[i + 1];
-    if (size > 8.0 * kMaxBodyBytes || array.size() != message.count * item_bytes(column)) {
+    const BytesView array = message.arrays[i];
+    if (size > 8.0 * kMaxBodyBytes || array.size() != rows * item_bytes(column)) {
       throw WireError("column " + column.name + " has " + std::to_string(array.size()) +
-                      " bytes, which is not " + std::to_string(message.count) +
+                      " bytes, which is not " + std::to_string(rows) +
                       " times its dtype and shape");
     }
     total += array.size();
-    message.arrays.push_back(array);
   }
   if (total > kMaxBodyBytes) {
     throw WireError("transitions has " + std::to_string(total) + " bytes; at most " +

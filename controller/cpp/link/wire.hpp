@@ -16,8 +16,6 @@ namespace serl_rt::wire {
 
 inline constexpr std::uint32_t kProtocol = 1;
 inline constexpr std::size_t kMaxCount = 4096;  // transitions of a message
-inline constexpr std::size_t kMaxBodyBytes =
-    std::size_t{64} * 1024 * 1024;  // all columns of a message
 inline constexpr std::size_t kMaxPolicyBytes = std::size_t{256} * 1024 * 1024;
 
 using Frames = std::vector<BytesView>;  // views of somebody else's bytes
