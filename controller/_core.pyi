@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,15 @@ class SimEnv:
     def __init__(
         self, task_file: str | PathLike[str], reward: str, assets_dir: str | PathLike[str]
     ) -> None: ...
-    def reset(self, seed: int) -> dict[str, NDArray[np.float32]]: ...
+    def reset(self, seed: int) -> dict[str, NDArray[Any]]:
+        """The contract's fields, float32, and its images, uint8 (height, width, 3)."""
     def step(
         self, action: NDArray[np.float32]
-    ) -> tuple[dict[str, NDArray[np.float32]], float, bool, bool, bool]: ...
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, bool]:
+        """Observation, reward, terminated, truncated, success."""
+    @property
+    def truth(self) -> dict[str, NDArray[np.float32]]:
+        """The task's own fields, whether the contract shows them or not."""
     @property
     def contract_json(self) -> str: ...
     @property

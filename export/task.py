@@ -20,6 +20,7 @@ TABLES = (
     "impedance",
     "joint_impedance",
     "limits",
+    "cameras",
     "sim",
 )
 """Every table that a task file may have."""

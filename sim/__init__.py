@@ -11,6 +11,7 @@ from importlib.util import find_spec
 ENVIRONMENTS = {
     "serl_rt/PandaReach-v0": "reach",
     "serl_rt/PandaPickCube-v0": "pick_cube",
+    "serl_rt/PandaPickCubeVision-v0": "pick_cube_vision",
     "serl_rt/PandaPickCubeSerl-v0": "pick_cube_serl",
 }
 """Environment id -> bundled task. A task file of one's own: `SimArmEnv("path/to/task.toml")`."""

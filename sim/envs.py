@@ -18,10 +18,13 @@ from serl_rt.export.toml_config import read_toml
 from serl_rt.sim.rendering import SceneRenderer
 
 ASSETS = Path(__file__).parent / "assets"
+STATE = "state"
+"""SERL's name for all fields in one vector."""
 TICK_NS = 1_000_000
 """Period of the control loop [ns]."""
 
-Observation = dict[str, NDArray[np.float32]]
+Observation = dict[str, NDArray[Any]]
+"""Fields of the contract, float32; its images, uint8 (height, width, 3) RGB."""
 Action = NDArray[np.float32]
 
 
@@ -34,10 +37,12 @@ def model_file(task: Path) -> Path:
 class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
     """A task of the simulated arm.
 
-    Observations are a dict of the contract's fields in SI units (gymnasium's `FlattenObservation`
-    makes them one vector); actions are the contract's, in [-1, 1]. An episode ends by `terminated`
-    (success of a sparse task) or by `truncated` (time limit), never by both. `info` has `succeed`,
-    and the same as `is_success` for libraries that look for that name.
+    Observations are a dict of the contract's fields in SI units and its images (gymnasium's
+    `FlattenObservation` makes fields one vector). With `keys="serl"` they have the names of SERL's
+    wrapper: all fields as one vector under `state`, and the images. Actions are the contract's, in
+    [-1, 1]. An episode ends by `terminated` (success of a sparse task) or by `truncated` (time
+    limit), never by both. `info` has `succeed`, and the same as `is_success` for libraries that
+    look for that name.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -50,26 +55,25 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         camera: str = "front",
         width: int = 640,
         height: int = 480,
+        keys: str = "contract",
     ) -> None:
         """Load a bundled task by name, or a task file by path.
 
         reward: "dense" or "sparse" in place of the task file's. camera: one of the model's
-        ("front", "wrist"); width and height of its picture in pixels.
+        ("front", "wrist"); width and height of its picture in pixels. keys: "contract" or "serl".
         Raises ValueError naming the value and what is allowed.
         """
         if reward not in (None, "dense", "sparse"):
             raise ValueError(f"reward = {reward!r}: must be None, 'dense' or 'sparse'")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode = {render_mode!r}: must be None or 'rgb_array'")
+        if keys not in ("contract", "serl"):
+            raise ValueError(f"keys = {keys!r}: must be 'contract' or 'serl'")
         path = find_task(task)
         self._core = SimEnv(path, reward or "", ASSETS)
         self.contract = Contract.from_json(self._core.contract_json)
-        self.observation_space = gymnasium.spaces.Dict(
-            [  # pairs keep the contract's order; a dict would be sorted
-                (field.name, gymnasium.spaces.Box(-np.inf, np.inf, field.shape, np.float32))
-                for field in self.contract.observation
-            ]
-        )
+        self._joined = keys == "serl"
+        self.observation_space = self._space()
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.contract.action_dim,), np.float32)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": round(self.contract.policy_rate_hz)}
@@ -84,7 +88,7 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         """Begin an episode; the objects' places follow from the seed, or from the one before."""
         super().reset(seed=seed)
         self._observation = self._core.reset(int(self.np_random.integers(2**63)))
-        return self._observation, {}
+        return self._named(self._observation), {}
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Execute one action for one policy period.
@@ -93,7 +97,12 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         """
         self._observation, reward, terminated, truncated, success = self._core.step(action)
         info = {"succeed": success, "is_success": success}
-        return self._observation, reward, terminated, truncated, info
+        return self._named(self._observation), reward, terminated, truncated, info
+
+    @property
+    def truth(self) -> dict[str, NDArray[np.float32]]:
+        """What the task knows (`cube_position`), whether the contract shows it or not."""
+        return self._core.truth
 
     @property
     def time_ns(self) -> int:
@@ -107,6 +116,28 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         if self._renderer is None:
             self._renderer = SceneRenderer(self._model, *self._picture)
         return self._renderer.render(self._core.qpos, self._observation.get("goal_position"))
+
+    def _space(self) -> gymnasium.spaces.Dict:
+        box = gymnasium.spaces.Box
+        fields = [  # pairs keep the contract's order; a dict would be sorted
+            (field.name, box(-np.inf, np.inf, field.shape, np.float32))
+            for field in self.contract.observation
+        ]
+        if self._joined:
+            fields = [(STATE, box(-np.inf, np.inf, (self.contract.observation_dim,), np.float32))]
+        images = [
+            (image.name, box(0, 255, (image.height, image.width, 3), np.uint8))
+            for image in self.contract.images
+        ]
+        return gymnasium.spaces.Dict([*fields, *images])
+
+    def _named(self, observation: Observation) -> Observation:
+        """Return an observation under the names that were asked for."""
+        if not self._joined:
+            return observation
+        fields = [observation[field.name].ravel() for field in self.contract.observation]
+        images = {image.name: observation[image.name] for image in self.contract.images}
+        return {STATE: np.concatenate(fields), **images}
 
     def close(self) -> None:
         """Free the renderer."""

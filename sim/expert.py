@@ -1,6 +1,8 @@
 """A scripted expert that picks up the cube through the same actions as a policy."""
 
+from collections.abc import Collection
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +38,17 @@ class Phase(Enum):
 class PickCubeExpert:
     """Reaches for the cube from above, closes, lifts; begins anew when the cube is lost."""
 
-    def __init__(self, contract: Contract, noise: float, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        noise: float,
+        rng: np.random.Generator,
+        beside: Collection[str] = (),
+    ) -> None:
         """Make an expert for a contract whose actions are an xyz step and a gripper.
 
-        noise: standard deviation of what is added to each component of an action.
+        noise: standard deviation of what is added to each component of an action. beside: names
+        that act() is given although the contract does not show them.
         Raises ValueError if the contract has other actions or does not show hand and cube.
         """
         motion = next((a for a in contract.action if isinstance(a, TcpDelta)), None)
@@ -49,7 +58,7 @@ class PickCubeExpert:
                 "the expert needs the actions tcp_delta (shape [3], frame base) and gripper; "
                 f"{contract.name} has {', '.join(a.name for a in contract.action)}"
             )
-        shown = [field.name for field in contract.observation]
+        shown = [*(field.name for field in contract.observation), *beside]
         if missing := {"tcp_position", "cube_position"} - set(shown):
             raise ValueError(
                 f"the expert needs to see {', '.join(sorted(missing))}; {contract.name} shows "
@@ -72,7 +81,7 @@ class PickCubeExpert:
         self._target: Vector | None = None
         self._last: Vector | None = None
 
-    def act(self, observation: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    def act(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Return the action, (action_dim,) in [-1, 1], for an observation in SI units."""
         tcp = observation["tcp_position"].astype(np.float64)
         cube = observation["cube_position"].astype(np.float64)

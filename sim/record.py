@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl_rt.export.demonstrations import demonstration_columns
-from serl_rt.export.messages import DTYPES
+from serl_rt.export.messages import DTYPES, STARTS
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.expert import PickCubeExpert
 
@@ -27,7 +27,7 @@ def record_demonstrations(
     Raises RuntimeError if the expert fails too often.
     """
     rng = np.random.default_rng(seed)
-    expert = PickCubeExpert(env.contract, noise, rng)
+    expert = PickCubeExpert(env.contract, noise, rng, env.truth)
     rows: list[Row] = []
     recorded = 0
     for _ in range(MAX_ATTEMPTS * episodes):
@@ -53,7 +53,7 @@ def run_episode(env: SimArmEnv, expert: PickCubeExpert, seed: int, number: int) 
     ended = False
     while not ended:
         time_ns = env.time_ns
-        action = expert.act(observation)
+        action = expert.act(observation | env.truth)
         following, reward, terminated, truncated, info = env.step(action)
         rows.append(
             {f"observation/{name}": value for name, value in observation.items()}
@@ -66,6 +66,7 @@ def run_episode(env: SimArmEnv, expert: PickCubeExpert, seed: int, number: int) 
                 "success": info["succeed"],
                 "episode": number,
                 "step": len(rows),
+                STARTS: not rows,
                 "time_ns": time_ns,
             }
         )
@@ -75,9 +76,14 @@ def run_episode(env: SimArmEnv, expert: PickCubeExpert, seed: int, number: int) 
 
 
 def to_columns(env: SimArmEnv, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-    """Return rows as the wire's columns; what a row does not say is 0."""
+    """Return rows as the wire's columns; what a row does not say is 0.
+
+    Images observed are kept only where an episode starts: later ones are those that followed.
+    """
     columns = {}
-    for name, dtype, shape in demonstration_columns(env.contract):
-        values = [row.get(name, 0) for row in rows]
-        columns[name] = np.asarray(values, dtype=DTYPES[dtype]).reshape(len(rows), *shape)
+    for column in demonstration_columns(env.contract):
+        kept = [row for row in rows if row[STARTS]] if column.sparse else rows
+        values = [row.get(column.name, 0) for row in kept]
+        array = np.asarray(values, dtype=DTYPES[column.dtype])
+        columns[column.name] = array.reshape(len(kept), *column.shape)
     return columns

@@ -90,7 +90,7 @@ class Step {
     state_.q[0] += 1e-6;
     builder_.build(state_, 1.0, gripper_, &task_, observation_);
     generator_.fill(noise_);
-    if (!session_.run(observation_, noise_, action_)) return false;
+    if (!session_.run({observation_, noise_, {}}, action_)) return false;
     const MappedAction mapped = mapper_.map(action_, state_, gripper_);
     gripper_ = mapped.gripper_command;
     return !mapped.fault;

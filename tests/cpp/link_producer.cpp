@@ -2,6 +2,7 @@
 // Every value follows from the transition's number, so that a test can tell what must arrive.
 // Prints its run id, and at the end what happened, one JSON object a line.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <thread>
@@ -18,6 +19,7 @@ struct Options {
   LinkConfig link;
   std::string keys;
   std::string fields = "tcp_position:3,tcp_linear_vel:3,gripper:1,cube_position:3,tcp_to_cube:3";
+  std::string images;  // e.g. front:128x128,wrist:128x128
   int action = 4;
   std::uint64_t count = 1000;
   double rate_hz = 0.0;  // 0: as fast as possible
@@ -37,6 +39,27 @@ std::vector<TransitionLayout::Field> parse_fields(const std::string& text) {
   return fields;
 }
 
+std::vector<TransitionLayout::Field> parse_images(const std::string& text) {
+  std::vector<TransitionLayout::Field> images;
+  std::istringstream stream(text);
+  for (std::string entry; std::getline(stream, entry, ',');) {
+    const std::size_t colon = entry.find(':');
+    const std::size_t by = entry.find('x', colon);
+    images.push_back({entry.substr(0, colon),
+                      {std::stoi(entry.substr(colon + 1)), std::stoi(entry.substr(by + 1)), 3}});
+  }
+  return images;
+}
+
+// Episodes of 50; transition i ends with images of 2 i + 1 everywhere, modulo 251.
+constexpr std::uint64_t kEpisode = 50;
+
+void fill_images(std::uint64_t index, Bytes& before, Bytes& after) {
+  const std::uint64_t first = index % kEpisode == 0 ? 2 * index : 2 * index - 1;
+  std::fill(before.begin(), before.end(), std::byte(first % 251));
+  std::fill(after.begin(), after.end(), std::byte((2 * index + 1) % 251));
+}
+
 float value(std::uint64_t index, std::uint64_t component, std::uint64_t salt) {
   return static_cast<float>((index * 31 + component * 7 + salt) % 65521);
 }
@@ -53,8 +76,8 @@ Transition make_transition(std::uint64_t index, const TransitionLayout& layout) 
   }
   t.reward = value(index, 0, 4);
   t.grasp_penalty = value(index, 0, 5);
-  t.episode = static_cast<std::uint32_t>(index / 50);
-  t.step = static_cast<std::uint32_t>(index % 50);
+  t.episode = static_cast<std::uint32_t>(index / kEpisode);
+  t.step = static_cast<std::uint32_t>(index % kEpisode);
   t.policy_version = index / 1000;
   t.time_ns = static_cast<std::int64_t>(index) * 100'000'000;
   t.terminated = index % 50 == 49;
@@ -78,13 +101,17 @@ PolicyOutcome judge(const Options& options, const ReceivedPolicy& policy) {
 
 // Pushes everything; in lockstep only what the learner allows.
 void produce(const Options& options, const TransitionLayout& layout, Link& link) {
+  Bytes before(layout.image_bytes());
+  Bytes after(layout.image_bytes());
   const Clock::time_point start = Clock::now();
   for (std::uint64_t index = 0; index < options.count; ++index) {
     if (options.link.lockstep) {
       while (!link.wait_for_credit(index, milliseconds(1000))) continue;
     }
     const Transition transition = make_transition(index, layout);
-    while (!link.push(transition)) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    fill_images(index, before, after);
+    while (!link.push(transition, {before, after}))
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
     if (options.rate_hz > 0.0) {
       const std::chrono::duration<double> due(static_cast<double>(index + 1) / options.rate_hz);
       std::this_thread::sleep_until(start + std::chrono::duration_cast<Clock::duration>(due));
@@ -107,7 +134,8 @@ void print_stats(const LinkStats& stats, bool drained, double seconds) {
 }
 
 int run(const Options& options) {
-  const TransitionLayout layout(parse_fields(options.fields), options.action);
+  const TransitionLayout layout(parse_fields(options.fields), options.action,
+                                parse_images(options.images));
   Link link(Messaging::create(options.keys), options.link, layout,
             [&](const ReceivedPolicy& policy) { return judge(options, policy); });
   std::printf("{\"run_id\": \"%s\"}\n", link.run_id().c_str());
@@ -144,6 +172,7 @@ int main(int argc, char** argv) {
   app.add_option("--contract-id", options.link.contract_id);
   app.add_option("--keys", options.keys);
   app.add_option("--fields", options.fields, "observation fields, name:size,...");
+  app.add_option("--images", options.images, "images, name:HEIGHTxWIDTH,...");
   app.add_option("--action", options.action, "components of the action");
   app.add_option("--count", options.count);
   app.add_option("--rate", options.rate_hz, "transitions per second; 0: as fast as possible");

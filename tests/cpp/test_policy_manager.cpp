@@ -30,7 +30,7 @@ std::array<float, 4> act(const Policy* policy) {
   const std::array<float, 7> observation = {0.4F, 0.1F, 0.2F, 1.0F, 0.5F, 0.0F, 0.3F};
   const std::array<float, 4> noise = {};
   std::array<float, 4> action{};
-  REQUIRE(policy->session().run(observation, noise, action));
+  REQUIRE(policy->session().run({observation, noise, {}}, action));
   return action;
 }
 
@@ -242,7 +242,7 @@ TEST_CASE("swaps between two threads lose and mix nothing") {
     std::array<float, 4> action{};
     while (!done.load()) {
       const Policy* policy = manager.acquire();
-      if (!policy->session().run(observation, noise, action)) ++wrong;
+      if (!policy->session().run({observation, noise, {}}, action)) ++wrong;
       if ((policy->version() == 1) != (action == action_1)) ++wrong;
     }
   });

@@ -51,7 +51,7 @@ TEST_CASE("actions equal those of Python's ONNX Runtime") {
     return static_cast<bool>(rows);
   };
   while (read(observation) && read(noise) && read(expected)) {
-    REQUIRE(session.run(observation, noise, action));
+    REQUIRE(session.run({observation, noise, {}}, action));
     for (std::size_t i = 0; i < kAction; ++i) CHECK(std::abs(action[i] - expected[i]) < 1e-6F);
     ++count;
   }
@@ -62,9 +62,9 @@ TEST_CASE("a moved session still runs, and equal inputs give equal actions") {
   PolicySession first = bound_session("version_1");
   const std::vector<float> observation(kObservation, 0.3F), noise(kAction, 0.5F);
   std::array<float, kAction> before, after;
-  REQUIRE(first.run(observation, noise, before));
+  REQUIRE(first.run({observation, noise, {}}, before));
   PolicySession second = std::move(first);
-  REQUIRE(second.run(observation, noise, after));
+  REQUIRE(second.run({observation, noise, {}}, after));
   CHECK(before == after);
 }
 
@@ -72,9 +72,9 @@ TEST_CASE("a run with spans of the wrong size fails and writes nothing") {
   PolicySession session = bound_session("version_1");
   const std::vector<float> observation(kObservation), noise(kAction);
   std::array<float, kAction> action = {7.0F, 7.0F, 7.0F, 7.0F};
-  CHECK(!session.run(std::span(observation).first(6), noise, action));
-  CHECK(!session.run(observation, std::span(noise).first(3), action));
-  CHECK(!session.run(observation, noise, std::span(action).first(3)));
+  CHECK(!session.run({std::span(observation).first(6), noise, {}}, action));
+  CHECK(!session.run({observation, std::span(noise).first(3), {}}, action));
+  CHECK(!session.run({observation, noise, {}}, std::span(action).first(3)));
   CHECK(action == std::array<float, kAction>{7.0F, 7.0F, 7.0F, 7.0F});
 }
 
@@ -83,7 +83,7 @@ TEST_CASE("a terminated run fails instead of going on for ever") {
   const std::vector<float> observation(kObservation), noise(kAction);
   std::array<float, kAction> action;
   session.terminate();
-  CHECK(!session.run(observation, noise, action));
+  CHECK(!session.run({observation, noise, {}}, action));
 }
 
 TEST_CASE("the exporter's metadata is there, other keys are empty") {

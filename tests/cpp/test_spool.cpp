@@ -73,6 +73,74 @@ TEST_CASE("acknowledgements of what is not there are refused") {
   CHECK_THROWS_WITH_AS(spool.acknowledge(11), doctest::Contains("expected 5 to 10"), WireError);
 }
 
+namespace {
+
+// What an observer of packed columns knows of the images: before and after each transition, as the
+// learner reassembles them. `last` is what the transition before ended with.
+std::vector<std::pair<int, int>> seen_images(const PackedColumns& columns, std::size_t image_size,
+                                             int last) {
+  const auto& frames = columns.frames();
+  const BytesView starts = frames[frames.size() - 3];
+  const BytesView before = frames[frames.size() - 2];
+  const BytesView after = frames[frames.size() - 1];
+  std::vector<std::pair<int, int>> seen;
+  std::size_t used = 0;
+  for (std::size_t i = 0; i < columns.count(); ++i) {
+    if (starts[i] == std::byte{1}) last = std::to_integer<int>(before[image_size * used++]);
+    const int next = std::to_integer<int>(after[image_size * i]);
+    seen.emplace_back(last, next);
+    last = next;
+  }
+  CHECK(before.size() == used * image_size);
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("images come out as they went in, each once, wherever packing begins") {
+  const TransitionLayout layout({{"x", {2}}}, 1, {{"camera", {1, 4, 3}}});
+  constexpr std::size_t kSize = 12;
+  Spool spool(layout, std::size_t{1} << 20);
+  std::mt19937 random(1);
+  std::vector<std::pair<int, int>> pushed;  // before, after
+  PackedColumns columns;
+  for (int round = 0; round < 200; ++round) {
+    for (auto n = random() % 20; n > 0; --n) {
+      const int next = static_cast<int>(random() % 256);
+      const bool starts = pushed.empty() || random() % 5 == 0;
+      const int before = starts ? static_cast<int>(random() % 256) : pushed.back().second;
+      const Bytes first(kSize, std::byte(before));
+      const Bytes second(kSize, std::byte(next));
+      REQUIRE(
+          spool.push(numbered(pushed.size()), {starts ? BytesView(first) : BytesView(), second}));
+      pushed.emplace_back(before, next);
+    }
+    if (spool.size() == 0) continue;
+    const std::uint64_t first = spool.first_seq() + random() % spool.size();
+    const auto count = 1 + static_cast<std::size_t>(random() % (pushed.size() - first));
+    const auto begin = pushed.begin() + static_cast<std::ptrdiff_t>(first);
+    const std::vector expected(begin, begin + static_cast<std::ptrdiff_t>(count));
+    spool.pack(first, count, columns);
+    const int last = first == 0 ? -1 : pushed[first - 1].second;
+    CHECK(seen_images(columns, kSize, last) == expected);
+    spool.pack(first, count, columns, true);  // for somebody who knows nothing of what came before
+    CHECK(seen_images(columns, kSize, -1) == expected);
+    spool.acknowledge(spool.first_seq() + random() % (spool.size() + 1));
+  }
+}
+
+TEST_CASE("images count towards what a spool holds") {
+  const TransitionLayout layout({{"x", {2}}}, 1, {{"camera", {100, 100, 3}}});
+  const std::size_t step = layout.row_bytes() + layout.image_bytes();
+  Spool spool(layout, 11 * step + layout.image_bytes());
+  const Bytes image(layout.image_bytes());
+  std::uint64_t taken = 0;
+  while (spool.push(numbered(taken), {taken == 0 ? BytesView(image) : BytesView(), image})) ++taken;
+  CHECK(taken == 10);  // room for one that starts anew is always left
+  spool.acknowledge(1);
+  CHECK(spool.push(numbered(taken), {{}, image}));
+}
+
 TEST_CASE("the outbox sends full batches at once and others after lingering") {
   const TransitionLayout layout = small_layout();
   OutboxConfig config;

@@ -50,10 +50,21 @@ void decode_with_everything(const std::vector<Bytes>& frames) {
   error_of(wire::decode_reply, frames);
 }
 
-const std::vector<std::string> kNames = {
-    "hello",   "transitions", "policy_request", "policy_result", "heartbeat",
-    "welcome", "ack",         "policy_offer",   "policy",        "hello_required",
-    "refused", "command",     "reply",          "state"};
+const std::vector<std::string> kNames = {"hello",
+                                         "transitions",
+                                         "transitions_with_images",
+                                         "policy_request",
+                                         "policy_result",
+                                         "heartbeat",
+                                         "welcome",
+                                         "ack",
+                                         "policy_offer",
+                                         "policy",
+                                         "hello_required",
+                                         "refused",
+                                         "command",
+                                         "reply",
+                                         "state"};
 
 TransitionLayout golden_layout() { return {{{"q", {7}}, {"cube/corners", {2, 3}}}, 4}; }
 
@@ -205,6 +216,59 @@ TEST_CASE("the golden transitions are packed and read") {
   }
 }
 
+// The golden message with images: front (2, 3, 3) and wrist (1, 2, 3), column c from 100 c on,
+// modulo 256; only the second transition starts anew.
+TEST_CASE("the golden transitions with images are packed and read") {
+  const auto golden = read_golden("transitions_with_images");
+  const TransitionLayout layout{
+      {{"q", {7}}, {"cube/corners", {2, 3}}}, 4, {{"front", {2, 3, 3}}, {"wrist", {1, 2, 3}}}};
+  CHECK(layout.image_bytes() == 24);
+  const auto images = [](std::size_t front, std::size_t wrist, std::size_t row) {
+    Bytes bytes;
+    for (std::size_t i = 0; i < 18; ++i) bytes.push_back(std::byte(100 * front + 18 * row + i));
+    for (std::size_t i = 0; i < 6; ++i) bytes.push_back(std::byte(100 * wrist + 6 * row + i));
+    return bytes;
+  };
+  PackedColumns packed;
+  packed.start(layout, 3, 1);
+  Bytes row(layout.row_bytes());
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    layout.write_row(golden_transition(i), row.data());
+    const Bytes before = images(17, 18, 0);
+    const Bytes after = images(19, 20, i);
+    packed.add(layout, row.data(), {i == 1 ? BytesView(before) : BytesView(), after});
+  }
+  const wire::Transitions message{kRunId, std::uint64_t{1} << 40, 3, layout.columns(), {}};
+  CHECK(wire::encode(message) == golden[0]);
+  REQUIRE(packed.frames().size() + 1 == golden.size());
+  for (std::size_t i = 0; i < packed.frames().size(); ++i) {
+    CAPTURE(layout.columns()[i].name);
+    CHECK(to_bytes(packed.frames()[i]) == golden[i + 1]);
+  }
+  const auto decoded = decode_up<wire::Transitions>(golden);
+  CHECK(decoded.columns == layout.columns());
+  for (std::size_t i = 0; i < decoded.arrays.size(); ++i) {
+    CHECK(to_bytes(decoded.arrays[i]) == golden[i + 1]);
+  }
+}
+
+TEST_CASE("images that do not fit to the starts are named") {
+  const auto error = [](std::size_t frame, Bytes bytes) {
+    auto frames = read_golden("transitions_with_images");
+    frames[frame] = std::move(bytes);
+    return error_of(wire::decode_controller_message, frames);
+  };
+  const std::size_t starts = 1 + 16;
+  const auto contains = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  CHECK(contains(error(starts, {std::byte{1}, std::byte{1}, std::byte{0}}), "observation/front"));
+  CHECK(contains(error(starts, {std::byte{0}, std::byte{2}, std::byte{0}}), "zeros and ones"));
+  CHECK(contains(error(starts, {std::byte{0}, std::byte{1}}), "zeros and ones"));
+  CHECK(contains(error(starts + 1, Bytes(36)), "observation/front"));
+  CHECK(contains(error(starts + 3, Bytes(18)), "next_observation/front"));
+}
+
 TEST_CASE("a row gives the transition back") {
   const TransitionLayout layout = golden_layout();
   Bytes row(layout.row_bytes());
@@ -238,6 +302,8 @@ TEST_CASE("a layout says what it cannot hold") {
                        Error);
   CHECK_THROWS_WITH_AS(TransitionLayout(Fields(30, {"q", {1}}), 4), doctest::Contains("at most 64"),
                        Error);
+  CHECK_THROWS_WITH_AS(TransitionLayout(Fields{{"q", {7}}}, 4, {{"big", {4096, 4096, 3}}}),
+                       doctest::Contains("use smaller images"), Error);
 }
 
 TEST_CASE("hostile headers are named") {

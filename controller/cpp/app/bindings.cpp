@@ -5,6 +5,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <chrono>
+#include <cstring>
 #include <future>
 #include <stop_token>
 
@@ -28,6 +29,23 @@ py::dict observation_dict(const SimEnv& env) {
     py::array_t<float> field(std::vector<py::ssize_t>(slice.shape.begin(), slice.shape.end()));
     std::copy_n(flat.data() + slice.offset, slice.size, field.mutable_data());
     result[py::str(slice.name)] = std::move(field);
+  }
+  const std::byte* at = env.images().data();
+  for (const ImageField& image : env.contract().images) {
+    py::array_t<std::uint8_t> array({image.height, image.width, 3});
+    std::memcpy(array.mutable_data(), at, image.bytes());
+    at += image.bytes();
+    result[py::str(image.name)] = std::move(array);
+  }
+  return result;
+}
+
+py::dict truth_dict(SimEnv& env) {
+  py::dict result;
+  for (std::size_t i = 0; i < env.task_fields().size(); ++i) {
+    const std::vector<float> value = env.task_value(i);
+    result[py::str(env.task_fields()[i].name)] =
+        py::array_t<float>(static_cast<py::ssize_t>(value.size()), value.data());
   }
   return result;
 }
@@ -63,6 +81,7 @@ void bind_sim_env(py::module_& module) {
           py::arg("action"))
       .def_property_readonly("contract_json",
                              [](const SimEnv& env) { return env.contract().canonical_json(); })
+      .def_property_readonly("truth", &truth_dict)
       .def_property_readonly("ticks", &SimEnv::ticks)
       .def_property_readonly("qpos", [](SimEnv& env) {
         const std::span<const double> qpos = env.qpos();

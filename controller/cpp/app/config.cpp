@@ -97,6 +97,20 @@ void read_limits(ConfigTable table, ControllerConfig& config) {
   table.finish();
 }
 
+SceneRandomisation read_randomisation(ConfigTable table) {
+  SceneRandomisation random;
+  random.light_strength = table.number("light_strength", 0.0, 1.0, 0.0);
+  random.light_angle = table.number("light_angle", 0.0, 1.0, 0.0);
+  random.camera_position = table.number("camera_position", 0.0, 0.1, 0.0);
+  random.camera_angle = table.number("camera_angle", 0.0, 0.5, 0.0);
+  for (ConfigTable colour : table.tables("colours")) {
+    random.colours.push_back({colour.text("material"), colour.number("range", 0.0, 1.0)});
+    colour.finish();
+  }
+  table.finish();
+  return random;
+}
+
 void read_sim(ConfigTable table, SimTaskConfig& sim) {
   sim.task = table.text("task", {"reach", "pick_cube"});
   sim.model = table.text("model", {}, sim.task + ".xml");
@@ -114,6 +128,8 @@ void read_sim(ConfigTable table, SimTaskConfig& sim) {
     sim.goal_high = to_vector<3>(table.numbers("goal_high", 3, -2.0, 2.0, to_list(sim.goal_high)));
     sim.goal_tolerance = table.number("goal_tolerance", 0.001, 0.5, sim.goal_tolerance);
   }
+  sim.camera_rate_hz = table.number("camera_rate_hz", 1.0, 240.0, sim.camera_rate_hz);
+  sim.randomisation = read_randomisation(table.table("randomisation"));
   table.finish();
 }
 
@@ -159,6 +175,10 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
   task.controller.joint_gains = read_joint_gains(root.table("joint_impedance"));
   read_control(root.table("control"), task.controller, 1.0 / task.contract.policy_rate_hz);
   read_limits(root.table("limits"), task.controller);
+  ConfigTable cameras = root.table("cameras");
+  task.episode.max_image_age_s =
+      cameras.number("max_age_s", 0.001, 10.0, task.episode.max_image_age_s);
+  cameras.finish();
   read_sim(root.table("sim"), task.sim);
   root.finish();
 

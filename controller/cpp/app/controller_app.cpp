@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "app/cameras.hpp"
 #include "app/realtime.hpp"
 #include "core/error.hpp"
 #include "policy/session.hpp"
@@ -79,7 +80,11 @@ TransitionLayout make_layout(const Environment& environment, const Contract& con
   for (const auto& slice : environment.builder().layout()) {
     fields.push_back({slice.name, slice.shape});
   }
-  return {fields, contract.action_dim()};
+  std::vector<TransitionLayout::Field> images;
+  for (const ImageField& image : contract.images) {
+    images.push_back({image.name, {image.height, image.width, 3}});
+  }
+  return {fields, contract.action_dim(), images};
 }
 
 }  // namespace
@@ -101,8 +106,10 @@ ControllerApp::ControllerApp(const Options& options)
                                                  task_.contract.policy_rate_hz, stop_policy_,
                                                  halted_)),
       realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
+      cameras_(make_sim_cameras(task_, options.assets_dir, driver_,
+                                options.lockstep ? Pacing::kLockstep : Pacing::kRealtime)),
       environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
-                   episode_task_.get()),
+                   episode_task_.get(), cameras_.get()),
       policies_(task_.contract, policy_options(options, task_)),
       messaging_(Messaging::create(options.keys)),
       link_(make_link()),

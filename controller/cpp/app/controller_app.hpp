@@ -21,6 +21,7 @@
 #include "app/summary.hpp"
 #include "app/transition_sink.hpp"
 #include "core/control_loop.hpp"
+#include "drivers/camera.hpp"
 #include "drivers/sim_driver.hpp"
 #include "link/link.hpp"
 #include "policy/policy_manager.hpp"
@@ -68,6 +69,7 @@ class ControllerApp {
   std::unique_ptr<Task> episode_task_;
   std::unique_ptr<ControlPort> port_;
   RealtimePort* realtime_port_ = nullptr;  // port_, when it is one
+  std::unique_ptr<Cameras> cameras_;
   Environment environment_;
   PolicyManager policies_;
   std::shared_ptr<Messaging> messaging_;

@@ -88,7 +88,9 @@ bool PolicyLoop::act(bool evaluation, std::uint64_t& version) {
   const auto begin = std::chrono::steady_clock::now();
   const Policy* policy = policies_.acquire();
   version = policy->version();
-  const bool ran = policy->session().run(environment_.observation(), noise_, action_);
+  const bool ran =
+      environment_.images_fresh() &&
+      policy->session().run({environment_.observation(), noise_, environment_.images()}, action_);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (took.count() > period_s_) faults_.raise(Fault::kPolicyLate, took.count(), period_s_);
   return ran;
@@ -99,7 +101,7 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   std::copy(observation.begin(), observation.end(), transition_.observation.begin());
   std::uint64_t version = 0;
   if (!act(result.evaluation, version)) {
-    // An action that is not a number is refused below and counted there.
+    // An action that is not a number is refused below and counted there; so are old images.
     std::fill(action_.begin(), action_.end(), std::numeric_limits<float>::quiet_NaN());
   }
   const auto outcome = environment_.step(action_, version);
@@ -125,15 +127,16 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   result.policy_version = version;
   steps_.fetch_add(1, std::memory_order_relaxed);
   if (outcome->fault) {  // no action was executed: nothing to learn from
-    faults_.raise(*outcome->fault, outcome->fault_value, 1.0);
+    faults_.raise(*outcome->fault, outcome->fault_value, outcome->fault_limit);
     return true;
   }
+  if (!environment_.images_fresh()) return true;  // what followed was not seen
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(next.begin(), next.end(), finite) || !finite(outcome->reward)) {
     faults_.raise(Fault::kStateNonFinite);  // the learner would refuse it, and all that follows
     return true;
   }
-  return sink_.push(transition_);
+  return sink_.push(transition_, {environment_.previous_images(), environment_.images()});
 }
 
 }  // namespace serl_rt

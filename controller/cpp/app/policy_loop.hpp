@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/fault.hpp"
+#include "link/layout.hpp"
 #include "link/transition.hpp"
 #include "policy/environment.hpp"
 #include "policy/noise.hpp"
@@ -23,8 +24,9 @@ class TransitionSink {
   // Waits until one more transition may be produced. False: the program is stopping.
   virtual bool wait_until_allowed() = 0;
 
-  // Takes over a transition. False: the program is stopping.
-  virtual bool push(const Transition& transition) = 0;
+  // Takes over a transition; `images`: the contract's, before and after, empty when it has none.
+  // False: the program is stopping.
+  virtual bool push(const Transition& transition, const StepImages& images) = 0;
 };
 
 struct PolicyLoopConfig {

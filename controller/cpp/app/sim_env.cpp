@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "app/cameras.hpp"
 #include "core/error.hpp"
 
 namespace serl_rt {
@@ -14,7 +15,9 @@ SimEnv::SimEnv(const TaskConfig& task, const std::filesystem::path& assets_dir)
       loop_(driver_, controller_),
       port_(loop_, controller_, gripper_, task.contract.policy_rate_hz, stop_),
       task_(make_sim_task(task.sim, driver_)),
-      environment_(task.contract, task.episode, task.controller.limits, port_, task_.get()) {}
+      cameras_(make_sim_cameras(task, assets_dir, driver_, Pacing::kLockstep)),
+      environment_(task.contract, task.episode, task.controller.limits, port_, task_.get(),
+                   cameras_.get()) {}
 
 void SimEnv::reset(std::uint64_t seed) {
   if (!environment_.reset(seed)) throw Error("the simulation diverged while an episode began");
@@ -28,6 +31,12 @@ StepResult SimEnv::step(std::span<const float> action) {
                 "): every component must be finite and within [-1, 1]");
   }
   return *result;
+}
+
+std::vector<float> SimEnv::task_value(std::size_t field) noexcept {
+  std::vector<float> value(static_cast<std::size_t>(task_fields()[field].size));
+  task_->observe(field, port_.state(), value);
+  return value;
 }
 
 std::span<const double> SimEnv::qpos() noexcept {

@@ -11,6 +11,7 @@
 #include "app/config.hpp"
 #include "app/ports.hpp"
 #include "core/control_loop.hpp"
+#include "drivers/camera.hpp"
 #include "drivers/sim_driver.hpp"
 #include "drivers/sim_tasks.hpp"
 #include "policy/environment.hpp"
@@ -31,7 +32,13 @@ class SimEnv {
   const std::vector<ObservationBuilder::Slice>& layout() const noexcept {
     return environment_.builder().layout();
   }
+  // The contract's images, one after the other.
+  std::span<const std::byte> images() const noexcept { return environment_.images(); }
   const Contract& contract() const noexcept { return task_config_.contract; }
+
+  // One of the task's own fields now, whether the contract shows it or not.
+  std::vector<float> task_value(std::size_t field) noexcept;
+  const std::vector<TaskField>& task_fields() const noexcept { return task_->fields(); }
 
   // The whole model's positions, in MuJoCo's order, for rendering.
   std::span<const double> qpos() noexcept;
@@ -47,6 +54,7 @@ class SimEnv {
   ControlLoop loop_;
   LockstepPort port_;
   std::unique_ptr<Task> task_;
+  std::unique_ptr<Cameras> cameras_;
   Environment environment_;
 };
 

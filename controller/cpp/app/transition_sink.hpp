@@ -24,8 +24,8 @@ class LinkSink : public TransitionSink {
     return false;
   }
 
-  bool push(const Transition& transition) override {
-    if (link_ != nullptr && link_->push(transition)) ++produced_;
+  bool push(const Transition& transition, const StepImages& images) override {
+    if (link_ != nullptr && link_->push(transition, images)) ++produced_;
     return !stop_.load(std::memory_order_relaxed);
   }
 

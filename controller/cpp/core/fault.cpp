@@ -40,6 +40,8 @@ std::string_view to_string(Fault fault) noexcept {
       return "policy_out_of_range";
     case Fault::kPolicyLate:
       return "policy_late";
+    case Fault::kImageStale:
+      return "image_stale";
     case Fault::kDriverLost:
       return "driver_lost";
     case Fault::kMissedTick:

@@ -32,6 +32,7 @@ enum class Fault : std::uint8_t {
   kPolicyNonFinite,
   kPolicyOutOfRange,  // component, 1
   kPolicyLate,        // [s] duration, allowed
+  kImageStale,        // [s] age of the oldest camera's image, allowed: no action was asked for
   // The loop.
   kDriverLost,  // read or write failed
   kMissedTick,  // [s] period, limit

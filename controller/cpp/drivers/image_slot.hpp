@@ -1,5 +1,5 @@
-// Newest-value hand-over of images between two threads: a triple buffer whose writer fills the image
-// in place and whose reader copies it once. Both sides are wait-free.
+// Newest-value hand-over of images between two threads: a triple buffer whose writer fills the
+// image in place and whose reader copies it once. Both sides are wait-free.
 #pragma once
 
 #include <algorithm>

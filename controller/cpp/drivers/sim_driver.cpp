@@ -76,6 +76,7 @@ void SimDriver::apply(const Placement& placement) noexcept {
 void SimDriver::publish() noexcept {
   std::ranges::copy(world_.qpos(), published_.qpos.begin());
   scenes_.write(published_);
+  camera_scenes_.write(published_);
   gripper_opening_.store(world_.gripper_opening(), std::memory_order_relaxed);
 }
 

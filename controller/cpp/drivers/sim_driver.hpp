@@ -32,9 +32,10 @@ struct SimDriverConfig {
   Vec7 start_q = Vec7::Zero();  // [rad] where the arm is at first, and where episodes start
 };
 
-// Three roles, which lockstep plays in one thread:
+// Roles, which lockstep plays in one thread:
 // - control thread: read(), write();
 // - policy thread: find_object(), return_to_start(), place_*(), scene();
+// - one thread that draws: read_camera_scene();
 // - any thread but the control thread: the gripper, resyncs().
 class SimDriver final : public RobotDriver {
  public:
@@ -62,6 +63,9 @@ class SimDriver final : public RobotDriver {
 
   // The newest scene, with the placements that were asked for already in it.
   const Scene& scene() noexcept;
+
+  // The newest scene, if there is one since the last call.
+  bool read_camera_scene(Scene& scene) noexcept { return camera_scenes_.read(scene); }
 
   // Length of Scene::qpos that is in use.
   std::size_t qpos_size() const noexcept { return world_.qpos().size(); }
@@ -108,6 +112,7 @@ class SimDriver final : public RobotDriver {
   // Between them.
   Mailbox<Placement> placements_;  // policy -> control
   Mailbox<Scene> scenes_;          // control -> policy
+  Mailbox<Scene> camera_scenes_;   // control -> the thread that draws
   std::atomic<double> gripper_command_ = 1.0;
   std::atomic<double> gripper_opening_ = 1.0;
   std::atomic<std::uint64_t> resyncs_ = 0;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "drivers/sim_driver.hpp"
+#include "drivers/sim_renderer.hpp"
 #include "drivers/task.hpp"
 
 namespace serl_rt {
@@ -25,6 +26,10 @@ struct SimTaskConfig {
   Vec3 goal_low{0.35, -0.20, 0.05};
   Vec3 goal_high{0.65, 0.20, 0.40};
   double goal_tolerance = 0.02;
+
+  // The cameras: what changes between episodes, and how many images a second in real time.
+  SceneRandomisation randomisation;
+  double camera_rate_hz = 30.0;
 };
 
 // Empty, or the first thing that is wrong: name, value, what is allowed.

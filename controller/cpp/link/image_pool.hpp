@@ -1,5 +1,6 @@
-// Buffers for the images of transitions on their way from the policy thread to the link's. The policy
-// thread takes a buffer and fills it, the link's thread gives it back. Wait-free on both sides.
+// Buffers for the images of transitions on their way from the policy thread to the link's. The
+// policy thread takes a buffer and fills it, the link's thread gives it back. Wait-free on both
+// sides.
 #pragma once
 
 #include <algorithm>

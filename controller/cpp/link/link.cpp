@@ -139,8 +139,8 @@ class Link::Impl {
   bool try_push(const Transition& transition, const StepImages& images) noexcept {
     outgoing_.transition = transition;
     if (layout_.image_bytes() > 0) {
-      const bool continues = last_ && last_->episode == transition.episode &&
-                             last_->step + 1 == transition.step;
+      const bool continues =
+          last_ && last_->episode == transition.episode && last_->step + 1 == transition.step;
       if (pushed_.load() - taken_.load() >= kRingSize || !pool_.has(continues ? 1 : 2) ||
           images.next.size() != layout_.image_bytes() ||
           images.observation.size() != layout_.image_bytes()) {

@@ -12,7 +12,8 @@ constexpr std::chrono::milliseconds kRewindPause{100};
 
 Outbox::Outbox(const TransitionLayout& layout, const OutboxConfig& config)
     : config_(config),
-      batch_(std::clamp(config.batch_bytes / (layout.row_bytes() + layout.image_bytes()), std::size_t{1}, config.batch)),
+      batch_(std::clamp(config.batch_bytes / (layout.row_bytes() + layout.image_bytes()),
+                        std::size_t{1}, config.batch)),
       spool_(layout, config.spool_bytes),
       patience_(config.resend_after) {}
 

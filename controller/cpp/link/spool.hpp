@@ -47,9 +47,9 @@ class Spool {
 
   const TransitionLayout& layout_;
   std::size_t max_bytes_;
-  std::size_t image_bytes_ = 0;    // of all images here
-  std::deque<Images> images_;      // of the transitions here, when the contract has images
-  Bytes before_;                   // what the last acknowledged transition ended with
+  std::size_t image_bytes_ = 0;  // of all images here
+  std::deque<Images> images_;    // of the transitions here, when the contract has images
+  Bytes before_;                 // what the last acknowledged transition ended with
   std::vector<Bytes> spare_images_;
   std::deque<Bytes> chunks_;      // of kChunkRows rows each
   Bytes spare_;                   // the last emptied chunk, for reuse

@@ -241,6 +241,10 @@ int total(const std::vector<Field>& fields) {
 }  // namespace
 
 int ObservationField::size() const { return product(shape); }
+std::size_t ImageField::bytes() const {
+  return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3;
+}
+
 int ActionField::size() const { return product(shape); }
 int Contract::observation_dim() const { return total(observation); }
 int Contract::action_dim() const { return total(action); }

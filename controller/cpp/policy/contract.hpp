@@ -2,6 +2,7 @@
 // The counterpart of export/contract.py: the same values give the same contract id.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ struct ImageField {
   std::string name;
   int height = 0;
   int width = 0;
+
+  std::size_t bytes() const;
 };
 
 // One part of the action; every component is in [-1, 1].

@@ -1,6 +1,10 @@
 #include "policy/environment.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
+
+#include "core/error.hpp"
 
 namespace serl_rt {
 namespace {
@@ -9,22 +13,48 @@ namespace {
 // that stalls does.
 constexpr int kDeadlinePeriods = 2;
 
+void check_cameras(const Contract& contract, const Cameras* cameras) {
+  const std::vector<CameraImage> none;
+  const std::vector<CameraImage>& images = cameras == nullptr ? none : cameras->images();
+  for (std::size_t i = 0; i < contract.images.size(); ++i) {
+    const ImageField& wanted = contract.images[i];
+    const auto size = [](const auto& image) {
+      return std::to_string(image.height) + " x " + std::to_string(image.width);
+    };
+    if (i >= images.size() || images[i].name != wanted.name) {
+      throw Error("contract: image '" + wanted.name + "': there is no such camera");
+    }
+    if (images[i].height != wanted.height || images[i].width != wanted.width) {
+      throw Error("contract: image '" + wanted.name + "' is " + size(wanted) +
+                  ", but the camera gives " + size(images[i]) + " (height x width)");
+    }
+  }
+}
+
 }  // namespace
 
 Environment::Environment(const Contract& contract, const EpisodeConfig& config,
-                         const RobotLimits& limits, ControlPort& port, Task* task)
+                         const RobotLimits& limits, ControlPort& port, Task* task, Cameras* cameras)
     : config_(config),
       period_ns_(static_cast<std::int64_t>(std::llround(1e9 / contract.policy_rate_hz))),
       port_(port),
       task_(task),
       builder_(contract, task == nullptr ? std::vector<TaskField>{} : task->fields()),
       mapper_(contract, joint_range(limits)),
-      observation_(builder_.size()) {}
+      observation_(builder_.size()),
+      cameras_(contract.images.empty() ? nullptr : cameras),
+      image_ages_ns_(contract.images.size()) {
+  check_cameras(contract, cameras);
+  if (cameras_ == nullptr) return;
+  images_.resize(image_bytes(cameras_->images()));
+  previous_images_.resize(images_.size());
+}
 
 bool Environment::reset(std::uint64_t seed) {
   port_.gripper().command(1.0);
   gripper_command_ = 1.0;
   if (task_ != nullptr) task_->reset(seed);
+  if (cameras_ != nullptr) cameras_->begin_episode(seed);
   if (!port_.go_to_start(config_.reset_q, config_.reset_duration_s)) return false;
   const State& state = port_.state();
   mapper_.reset(state);
@@ -39,23 +69,43 @@ void Environment::observe() {
   if (task_ != nullptr) task_->snapshot();
   time_ns_ = state.time_ns;
   builder_.build(state, port_.gripper().opening(), gripper_command_, task_, observation_);
+  look();
+}
+
+void Environment::look() {
+  if (cameras_ == nullptr) return;
+  std::swap(images_, previous_images_);
+  cameras_->read(images_, image_ages_ns_);
+  const auto oldest = std::max_element(image_ages_ns_.begin(), image_ages_ns_.end());
+  image_age_s_ = static_cast<double>(*oldest) * 1e-9;
+}
+
+void Environment::execute(std::span<const float> action, std::uint64_t policy_version,
+                          StepResult& result) {
+  if (!images_fresh()) {
+    result.fault = Fault::kImageStale;
+    result.fault_value = image_age_s_;
+    result.fault_limit = config_.max_image_age_s;
+    return;
+  }
+  const MappedAction mapped = mapper_.map(action, port_.state(), gripper_command_);
+  if (mapped.fault) {
+    result.fault = mapped.fault;
+    result.fault_value = mapped.refused_value;
+    return;
+  }
+  target_ = mapped.target;
+  target_.policy_version = policy_version;
+  target_.deadline_ns = port_.state().time_ns + kDeadlinePeriods * period_ns_;
+  port_.set_target(target_);
+  gripper_command_ = mapped.gripper_command;
+  port_.gripper().command(gripper_command_);
 }
 
 std::optional<StepResult> Environment::step(std::span<const float> action,
                                             std::uint64_t policy_version) {
   StepResult result;
-  const MappedAction mapped = mapper_.map(action, port_.state(), gripper_command_);
-  if (mapped.fault) {
-    result.fault = mapped.fault;
-    result.fault_value = mapped.refused_value;
-  } else {
-    target_ = mapped.target;
-    target_.policy_version = policy_version;
-    target_.deadline_ns = port_.state().time_ns + kDeadlinePeriods * period_ns_;
-    port_.set_target(target_);
-    gripper_command_ = mapped.gripper_command;
-    port_.gripper().command(gripper_command_);
-  }
+  execute(action, policy_version, result);
   if (!port_.advance()) return std::nullopt;
   observe();
   ++step_;

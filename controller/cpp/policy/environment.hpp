@@ -9,6 +9,7 @@
 
 #include "core/fault.hpp"
 #include "core/limits.hpp"
+#include "drivers/camera.hpp"
 #include "drivers/task.hpp"
 #include "policy/action.hpp"
 #include "policy/contract.hpp"
@@ -22,6 +23,7 @@ struct EpisodeConfig {
   bool terminate_on_success = false;
   Vec7 reset_q = Vec7::Zero();    // [rad] where an episode starts
   double reset_duration_s = 3.0;  // [s] minimum-jerk move to reset_q, real time only
+  double max_image_age_s = 0.2;   // [s] an older image is not acted on: the arm holds
 };
 
 struct StepResult {
@@ -31,29 +33,41 @@ struct StepResult {
   bool success = false;
   std::optional<Fault> fault;  // the action was refused; the arm follows its last target
   double fault_value = 0.0;    // what was refused
+  double fault_limit = 1.0;    // what is allowed
 };
 
 // Not thread safe: belongs to the policy thread.
 class Environment {
  public:
-  // `task` may be null (no reward, no pushed observations) and must outlive this.
+  // `task` may be null (no reward, no pushed observations), and so may `cameras` when the contract
+  // has no images; they must outlive this. Throws Error when the cameras do not give the images of
+  // the contract.
   Environment(const Contract& contract, const EpisodeConfig& config, const RobotLimits& limits,
-              ControlPort& port, Task* task);
+              ControlPort& port, Task* task, Cameras* cameras = nullptr);
 
   // Brings arm and objects to an episode's start. False: the robot is gone or the program stops.
   bool reset(std::uint64_t seed);
 
-  // Executes one action. Empty: the robot is gone or the program stops.
+  // Executes one action; refuses it when an image that it was chosen by is too old. Empty: the
+  // robot is gone or the program stops.
   std::optional<StepResult> step(std::span<const float> action, std::uint64_t policy_version);
 
   // Flat observation of now, in the contract's order.
   std::span<const float> observation() const noexcept { return observation_; }
+
+  // The contract's images of now and of the step before, one after the other; uint8 RGB.
+  std::span<const std::byte> images() const noexcept { return images_; }
+  std::span<const std::byte> previous_images() const noexcept { return previous_images_; }
+  // False: an image of now is missing or older than allowed.
+  bool images_fresh() const noexcept { return image_age_s_ <= config_.max_image_age_s; }
 
   std::int64_t time_ns() const noexcept { return time_ns_; }
   const ObservationBuilder& builder() const noexcept { return builder_; }
 
  private:
   void observe();
+  void look();
+  void execute(std::span<const float> action, std::uint64_t policy_version, StepResult& result);
 
   EpisodeConfig config_;
   std::int64_t period_ns_;
@@ -62,6 +76,11 @@ class Environment {
   ObservationBuilder builder_;
   ActionMapper mapper_;
   std::vector<float> observation_;
+  Cameras* cameras_;
+  std::vector<std::byte> images_;
+  std::vector<std::byte> previous_images_;
+  std::vector<std::int64_t> image_ages_ns_;
+  double image_age_s_ = 0.0;  // of the oldest of now
   Target target_;
   double gripper_command_ = 1.0;
   std::int64_t time_ns_ = 0;

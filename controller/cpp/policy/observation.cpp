@@ -57,10 +57,6 @@ std::string known_names(const std::vector<TaskField>& task_fields) {
 
 ObservationBuilder::ObservationBuilder(const Contract& contract,
                                        const std::vector<TaskField>& task_fields) {
-  if (!contract.images.empty()) {
-    throw Error("contract: image '" + contract.images.front().name +
-                "': this controller has no camera; remove [[contract.images]]");
-  }
   for (const ObservationField& wanted : contract.observation) {
     const Field field = resolve(wanted, task_fields);
     fields_.push_back(field);

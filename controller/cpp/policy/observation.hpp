@@ -1,4 +1,4 @@
-// Computes the observation that a contract asks for from the robot's state.
+// Computes the observation that a contract asks for, but for its images, from the robot's state.
 #pragma once
 
 #include <cstddef>

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -100,26 +101,43 @@ Ort::SessionOptions session_options() {
   return options;
 }
 
+enum class Element { kFloat, kByte, kOther };
+
 struct Tensor {
   std::string name;
   std::vector<std::int64_t> shape;
-  bool is_float = false;
+  Element element = Element::kOther;
 };
+
+const char* to_string(Element element) noexcept {
+  switch (element) {
+    case Element::kFloat:
+      return "float32";
+    case Element::kByte:
+      return "uint8";
+    case Element::kOther:
+      break;
+  }
+  return "(neither float32 nor uint8)";
+}
 
 std::string describe(const Tensor& tensor) {
   std::string shape;
   for (const std::int64_t n : tensor.shape) {
     shape += (shape.empty() ? "" : ", ") + (n < 0 ? std::string("?") : std::to_string(n));
   }
-  return tensor.name + " " + (tensor.is_float ? "float32" : "(not float32)") + " (" + shape + ")";
+  return tensor.name + " " + to_string(tensor.element) + " (" + shape + ")";
 }
 
 Tensor make_tensor(std::string name, const Ort::TypeInfo& type) {
-  Tensor tensor{std::move(name), {}, false};
+  Tensor tensor{std::move(name), {}, Element::kOther};
   if (type.GetONNXType() == ONNX_TYPE_TENSOR) {
     const auto info = type.GetTensorTypeAndShapeInfo();
     tensor.shape = info.GetShape();
-    tensor.is_float = info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    const auto type_of_one = info.GetElementType();
+    tensor.element = type_of_one == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT   ? Element::kFloat
+                     : type_of_one == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 ? Element::kByte
+                                                                          : Element::kOther;
   }
   return tensor;
 }
@@ -146,14 +164,18 @@ std::vector<Tensor> outputs(const Ort::Session& session) {
   return tensors;
 }
 
+// The fields, the images, the noise.
 std::vector<Tensor> expected_inputs(const Contract& contract) {
   std::vector<Tensor> tensors;
   for (const ObservationField& field : contract.observation) {
-    Tensor tensor{field.name, {1}, true};
+    Tensor tensor{field.name, {1}, Element::kFloat};
     tensor.shape.insert(tensor.shape.end(), field.shape.begin(), field.shape.end());
     tensors.push_back(std::move(tensor));
   }
-  tensors.push_back({"noise", {1, contract.action_dim()}, true});
+  for (const ImageField& image : contract.images) {
+    tensors.push_back({image.name, {1, image.height, image.width, 3}, Element::kByte});
+  }
+  tensors.push_back({"noise", {1, contract.action_dim()}, Element::kFloat});
   return tensors;
 }
 
@@ -169,7 +191,7 @@ void check_tensors(const char* side, const std::vector<Tensor>& found,
     if (match == found.end()) {
       throw Error(std::string("policy: ") + side + " " + describe(tensor) + " is missing");
     }
-    if (match->shape != tensor.shape || !match->is_float) {
+    if (match->shape != tensor.shape || match->element != tensor.element) {
       throw Error(std::string("policy: ") + side + " is " + describe(*match) + ": must be " +
                   describe(tensor));
     }
@@ -196,8 +218,12 @@ struct PolicySession::Impl {
   Ort::RunOptions run_options{nullptr};
   Ort::IoBinding binding{nullptr};
   std::vector<float> observation;  // all fields; each input is a slice of it
+  std::vector<std::uint8_t> images;
   std::vector<float> noise;
   std::vector<float> action;
+
+  void allocate(const Contract& contract);
+  void bind(const std::vector<Tensor>& tensors);
 };
 
 PolicySession::PolicySession(std::span<const std::byte> model) {
@@ -227,48 +253,68 @@ std::string PolicySession::metadata(const std::string& key) const {
 }
 
 void PolicySession::bind(const Contract& contract) {
-  if (!contract.images.empty()) {
-    throw Error("policy: this controller has no camera, but the contract has images");
-  }
   const std::vector<Tensor> expected = expected_inputs(contract);
   try {
     check_tensors("input", inputs(impl_->session), expected);
     check_tensors("output", outputs(impl_->session),
-                  {{"action", {1, contract.action_dim()}, true}});
-    impl_->observation.resize(static_cast<std::size_t>(contract.observation_dim()));
-    impl_->noise.resize(static_cast<std::size_t>(contract.action_dim()));
-    impl_->action.resize(impl_->noise.size());
-
-    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-    const auto tensor = [&memory](float* data, int size, const std::vector<std::int64_t>& shape) {
-      return Ort::Value::CreateTensor<float>(memory, data, static_cast<std::size_t>(size),
-                                             shape.data(), shape.size());
-    };
-    impl_->binding = Ort::IoBinding(impl_->session);
-    float* data = impl_->observation.data();
-    for (std::size_t i = 0; i < contract.observation.size(); ++i) {
-      const int size = contract.observation[i].size();
-      impl_->binding.BindInput(expected[i].name.c_str(), tensor(data, size, expected[i].shape));
-      data += size;
-    }
-    const Tensor& noise = expected.back();
-    const int actions = contract.action_dim();
-    impl_->binding.BindInput("noise", tensor(impl_->noise.data(), actions, noise.shape));
-    impl_->binding.BindOutput("action", tensor(impl_->action.data(), actions, noise.shape));
+                  {{"action", {1, contract.action_dim()}, Element::kFloat}});
+    impl_->allocate(contract);
+    impl_->bind(expected);
   } catch (const Ort::Exception& error) {
     throw Error(std::string("policy: cannot be prepared: ") + error.what());
   }
 }
 
-bool PolicySession::run(std::span<const float> observation, std::span<const float> noise,
-                        std::span<float> action) noexcept {
+void PolicySession::Impl::allocate(const Contract& contract) {
+  observation.resize(static_cast<std::size_t>(contract.observation_dim()));
+  std::size_t bytes = 0;
+  for (const ImageField& image : contract.images) bytes += image.bytes();
+  images.resize(bytes);
+  noise.resize(static_cast<std::size_t>(contract.action_dim()));
+  action.resize(noise.size());
+}
+
+// Every input is a slice of the buffer of its kind, so that a run only fills buffers.
+void PolicySession::Impl::bind(const std::vector<Tensor>& tensors) {
+  const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  const auto value = [&memory](auto* data, const Tensor& tensor) {
+    std::size_t size = 1;
+    for (const std::int64_t extent : tensor.shape) size *= static_cast<std::size_t>(extent);
+    return std::pair(
+        Ort::Value::CreateTensor(memory, data, size, tensor.shape.data(), tensor.shape.size()),
+        size);
+  };
+  binding = Ort::IoBinding(session);
+  float* field = observation.data();
+  std::uint8_t* image = images.data();
+  for (const Tensor& tensor : tensors) {
+    if (tensor.name == "noise") {
+      binding.BindInput("noise", value(noise.data(), tensor).first);
+      binding.BindOutput("action", value(action.data(), tensor).first);
+    } else if (tensor.element == Element::kByte) {
+      const auto [input, size] = value(image, tensor);
+      binding.BindInput(tensor.name.c_str(), input);
+      image += size;
+    } else {
+      const auto [input, size] = value(field, tensor);
+      binding.BindInput(tensor.name.c_str(), input);
+      field += size;
+    }
+  }
+}
+
+bool PolicySession::run(const PolicyInput& input, std::span<float> action) noexcept {
   Impl& impl = *impl_;
-  if (observation.size() != impl.observation.size() || noise.size() != impl.noise.size() ||
+  if (input.observation.size() != impl.observation.size() ||
+      input.noise.size() != impl.noise.size() || input.images.size() != impl.images.size() ||
       action.size() != impl.action.size()) {
     return false;
   }
-  std::copy(observation.begin(), observation.end(), impl.observation.begin());
-  std::copy(noise.begin(), noise.end(), impl.noise.begin());
+  std::copy(input.observation.begin(), input.observation.end(), impl.observation.begin());
+  std::copy(input.noise.begin(), input.noise.end(), impl.noise.begin());
+  if (!impl.images.empty()) {
+    std::memcpy(impl.images.data(), input.images.data(), impl.images.size());
+  }
   try {
     impl.session.Run(impl.run_options, impl.binding);
   } catch (...) {  // thrown by an operator or by terminate(); the caller counts and holds

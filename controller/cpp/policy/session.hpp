@@ -19,6 +19,13 @@ void set_onnxruntime_hint(const std::filesystem::path& library);
 // The version of the library in use; loads it. Throws Error that lists what was tried.
 std::string onnxruntime_version();
 
+// What a policy acts on.
+struct PolicyInput {
+  std::span<const float> observation;  // the contract's fields, one after the other, SI units
+  std::span<const float> noise;        // (action_dim) standard normal, or zero: deterministic
+  std::span<const std::byte> images;   // the contract's images, one after the other, uint8 RGB
+};
+
 // Built by a loader thread, then used by the policy thread alone.
 class PolicySession {
  public:
@@ -35,11 +42,9 @@ class PolicySession {
   // Throws Error that names the tensor and what is expected.
   void bind(const Contract& contract);
 
-  // Fills `action` from the concatenated observation fields and the noise, (action_dim) standard
-  // normal or zero for the deterministic action. False: the run failed, `action` is unchanged.
+  // Fills `action`, (action_dim). False: the run failed or a size is wrong, `action` is unchanged.
   // Call after bind(). Does not throw; ONNX Runtime allocates a little inside.
-  bool run(std::span<const float> observation, std::span<const float> noise,
-           std::span<float> action) noexcept;
+  bool run(const PolicyInput& input, std::span<float> action) noexcept;
 
   // Ends a run that takes too long; it then fails. Any thread; the session is of no more use.
   void terminate() noexcept;

@@ -101,6 +101,9 @@ class Probe {
       low_.insert(low_.end(), field.low.begin(), field.low.end());
       high_.insert(high_.end(), field.high.begin(), field.high.end());
     }
+    std::size_t bytes = 0;
+    for (const ImageField& image : contract.images) bytes += image.bytes();
+    images.resize(bytes);
     observation.resize(low_.size());
     noise.resize(static_cast<std::size_t>(contract.action_dim()));
   }
@@ -111,13 +114,17 @@ class Probe {
       const double at = count_ < std::size(kEnds) ? kEnds[count_] : random_.uniform(0.0, 1.0);
       observation[i] = static_cast<float>(low_[i] + at * (high_[i] - low_[i]));
     }
+    for (std::byte& value : images) value = static_cast<std::byte>(random_.next() >> 56U);
     // Every other run without noise: the deterministic action is used as well.
     generator_.fill(noise, count_ % 2 == 0 ? 0.0 : 1.0);
     ++count_;
   }
 
+  PolicyInput input() const noexcept { return {observation, noise, images}; }
+
   std::vector<float> observation;
   std::vector<float> noise;
+  std::vector<std::byte> images;
 
  private:
   std::vector<double> low_, high_;
@@ -156,7 +163,7 @@ std::vector<double> measure(PolicySession& session, const Contract& contract,
   for (int i = 0; i < options.warmup_runs && (i < kFewestRuns || total < kWarmupSeconds); ++i) {
     probe.next();
     const double begin = thread_cpu_seconds();
-    const bool ran = session.run(probe.observation, probe.noise, action);
+    const bool ran = session.run(probe.input(), action);
     const double duration = thread_cpu_seconds() - begin;
     if (!ran) {
       if (watchdog.stop()) break;
