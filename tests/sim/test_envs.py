@@ -47,9 +47,14 @@ def test_spaces_are_the_task_files_contract(name: str, task: str) -> None:
     assert isinstance(env, SimArmEnv)
     assert env.contract == load_task(task).contract
     observation, _ = env.reset(seed=0)
-    assert list(observation) == [field.name for field in env.contract.observation]
+    fields = [field.name for field in env.contract.observation]
+    images = {image.name: (image.height, image.width, 3) for image in env.contract.images}
+    assert list(observation) == [*fields, *images]
     assert env.observation_space.contains(observation)
-    assert all(value.dtype == np.float32 for value in observation.values())
+    assert all(observation[name].dtype == np.float32 for name in fields)
+    for name, shape in images.items():
+        assert observation[name].shape == shape
+        assert observation[name].dtype == np.uint8
 
 
 @pytest.mark.parametrize("task", ENVIRONMENTS.values())
@@ -66,7 +71,11 @@ def test_same_seed_same_bits(task: str) -> None:
 def test_later_resets_differ_and_follow_from_the_first_seed(task: str) -> None:
     def places(env: SimArmEnv, seed: int) -> list[tuple[float, ...]]:
         key = "goal_position" if task == "reach" else "cube_position"
-        return [tuple(env.reset(seed=seed if i == 0 else None)[0][key].tolist()) for i in range(5)]
+        result = []
+        for i in range(5):
+            env.reset(seed=seed if i == 0 else None)
+            result.append(tuple(env.truth[key].tolist()))
+        return result
 
     env = SimArmEnv(task)
     first = places(env, 3)
