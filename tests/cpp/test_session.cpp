@@ -106,7 +106,7 @@ TEST_CASE("bytes that are no model are refused") {
 TEST_CASE("inputs and outputs must be those of the contract") {
   CHECK(bind_refusal("version_1").empty());
   CHECK(contains(bind_refusal("wrong_shape"), "tcp_position float32 (1, 3)"));
-  CHECK(contains(bind_refusal("wrong_dtype"), "not float32"));
+  CHECK(contains(bind_refusal("wrong_dtype"), "tcp_position (neither float32 nor uint8)"));
   CHECK(contains(bind_refusal("missing_input"), "gripper float32 (1, 1) is missing"));
   CHECK(contains(bind_refusal("extra_input"), "secret"));
   CHECK(contains(bind_refusal("wrong_output"), "action float32 (1, 8)"));
