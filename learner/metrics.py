@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serl_rt.export.toml_config import ConfigError
 
 Scalars = Mapping[str, float]
+Image = NDArray[np.uint8]
+"""(height, width, 3)."""
 
 
 class MetricSink(Protocol):
@@ -17,6 +22,9 @@ class MetricSink(Protocol):
 
     def write(self, kind: str, env_steps: int, scalars: Scalars) -> None:
         """Record `scalars` of one kind (`update`, `episode`, `evaluation`, `system`)."""
+
+    def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Record a picture, if the sink shows pictures."""
 
     def close(self) -> None:
         """Finish writing."""
@@ -32,6 +40,9 @@ class JsonLinesSink:
         """Append one line."""
         row = {"kind": kind, "env_steps": env_steps} | {k: _number(v) for k, v in scalars.items()}
         self._stream.write(json.dumps(row) + "\n")
+
+    def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Leave it out."""
 
     def close(self) -> None:
         """Close the file."""
@@ -51,6 +62,10 @@ class TensorBoardSink:
         """Add one point to every curve."""
         for name, value in scalars.items():
             self._writer.add_scalar(f"{kind}/{name}", value, env_steps)
+
+    def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Add the picture to those of its name."""
+        self._writer.add_image(name, image, env_steps, dataformats="HWC")
 
     def close(self) -> None:
         """Flush the event file."""
@@ -72,6 +87,12 @@ class WandbSink:
         row = {f"{kind}/{name}": value for name, value in scalars.items()}
         self._run.log(row | {"env_steps": env_steps})
 
+    def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Log the picture."""
+        import wandb  # type: ignore[import-not-found,unused-ignore]
+
+        self._run.log({name: wandb.Image(image), "env_steps": env_steps})
+
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
@@ -87,6 +108,11 @@ class MetricSinks:
         """Write to all."""
         for sink in self.sinks:
             sink.write(kind, env_steps, scalars)
+
+    def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Write to all."""
+        for sink in self.sinks:
+            sink.write_image(name, env_steps, image)
 
     def close(self) -> None:
         """Close all."""

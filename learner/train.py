@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from serl_rt.export.publish import PolicyFile, write_policy_file
@@ -28,11 +29,16 @@ from serl_rt.learner.peers import NoPeers, Peers
 from serl_rt.learner.progress import Display, Progress
 from serl_rt.learner.recipe import TrainingRecipe
 from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
+from serl_rt.learner.vision.grid import image_grid
 
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.05
 """Longest sleep between two looks at the stop signal."""
+PICTURED = 8
+"""Transitions in the picture of a batch."""
+PICTURE_PERIOD = 1000
+"""[critic updates]."""
 QUIET_S = 0.3
 """A controller that was silent for so long has nothing under way."""
 
@@ -189,6 +195,8 @@ class Trainer:
         self.grant()
         if crossed(before, after, self.recipe.log_period):
             self._log(info)
+        if crossed(before, after, PICTURE_PERIOD):
+            self._show()
         if crossed(before, after, self.recipe.publish_period):
             self.publish()
         if crossed(before, after, self.recipe.checkpoint_period):
@@ -208,6 +216,13 @@ class Trainer:
             row: dict[str, float] = {"version": verdict.version, "accepted": verdict.accepted}
             row["swap_ms"] = verdict.swap_ms
             self.metrics.write("policy", self.progress.env_steps, row | extra)
+
+    def _show(self) -> None:
+        """Give the sinks a picture of what is learned from, where that is images."""
+        generator = torch.Generator().manual_seed(self.progress.updates)  # not training's draws
+        picture = image_grid(self.step.source.sample(PICTURED, generator))
+        if picture is not None:
+            self.metrics.write_image("batch", self.progress.env_steps, picture)
 
     # --- results --------------------------------------------------------------------------------
 

@@ -7,10 +7,14 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from serl_rt.export.toml_config import ConfigError
+from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.metrics import MetricSinks, TensorBoardSink, WandbSink
+from serl_rt.learner.vision.grid import image_grid
 
 
 def test_tensorboard_files_hold_every_curve(tmp_path: Path) -> None:
@@ -26,6 +30,33 @@ def test_tensorboard_files_hold_every_curve(tmp_path: Path) -> None:
     curve = events.Scalars("update/critic_loss")
     assert [point.step for point in curve] == [0, 10, 20, 30, 40]
     assert curve[1].value == pytest.approx(0.5)
+
+
+def test_tensorboard_shows_batches_of_images(tmp_path: Path) -> None:
+    images = {
+        "front": torch.arange(2 * 6 * 4 * 3, dtype=torch.uint8).view(2, 6, 4, 3),
+        "wrist": torch.zeros(2, 1, 5, 5, 3, dtype=torch.uint8),  # a stack of one
+    }
+    following = {name: 255 - image for name, image in images.items()}
+    zeros = torch.zeros(2)
+    state = {"state": torch.zeros(2, 3)}
+    batch = Batch(state | images, zeros[:, None], state | following, zeros, zeros)
+    grid = image_grid(batch)
+    assert grid is not None
+    assert grid.shape == (4 * 8, 2 * 7, 3)
+    np.testing.assert_array_equal(grid[:6, 7:11], images["front"][1])
+    np.testing.assert_array_equal(grid[16:22, :4], following["front"][0])
+    assert image_grid(batch._replace(observations=state, next_observations=state)) is None
+
+    sink = MetricSinks([TensorBoardSink(tmp_path)])
+    sink.write_image("batch", 10, grid)
+    sink.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = events.Images("batch")[0]
+    assert (shown.height, shown.width, shown.step) == (32, 14, 10)
 
 
 class Run:
