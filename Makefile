@@ -1,7 +1,7 @@
 # Everything a user or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-fci build cpp demo demo-smoke test test-sanitize bench fci lint tidy format clean
+.PHONY: help setup setup-fci build cpp demo demo-vision demo-smoke test test-sanitize bench bench-vision fci lint tidy format clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -27,6 +27,9 @@ cpp: setup ## build the C++ libraries, the native controller, C++ tests and benc
 demo: setup ## learn PickCube in simulation: controller and learner, hot swap, a table, a plot and a clip
 	@$(RUN) demo $(DEMO_ARGS)
 
+demo-vision: setup ## the same from two cameras: nothing but their images says where the cube is
+	@$(RUN) demo --task pick_cube_vision --run runs/demo-vision $(DEMO_ARGS)
+
 demo-smoke: setup ## the same loop on the reach task, in under two minutes
 	@$(RUN) demo --task reach --run runs/demo-smoke $(DEMO_ARGS)
 
@@ -41,6 +44,9 @@ test-sanitize: cpp ## only the C++ tests under AddressSanitizer, UBSan and Threa
 
 bench: cpp ## measure every speed against its control; writes runs/bench/latest.json
 	@$(VENV_PYTHON) -m bench $(BENCH_ARGS)
+
+bench-vision: cpp ## the same for what images add
+	@$(VENV_PYTHON) -m bench.vision $(BENCH_ARGS)
 
 fci: cpp setup-fci ## drive simulated robots over their own network protocol; writes runs/fci/summary.json
 	@$(VENV_PYTHON) -m bench.fci $(FCI_ARGS)

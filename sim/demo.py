@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serl_rt.export.demonstrations import save_demonstrations
 from serl_rt.export.toml_config import ConfigError
@@ -50,6 +51,8 @@ class Scenario:
 SCENARIOS = {
     ("pick_cube", "dense"): Scenario("rlpd_state", 20, 2),
     ("pick_cube", "sparse"): Scenario("rlpd_state_sparse", 20, 2),
+    ("pick_cube_vision", "dense"): Scenario("drq_rlpd", 20, 2),
+    ("pick_cube_vision", "sparse"): Scenario("drq_rlpd_sparse", 20, 2),
     ("reach", "dense"): Scenario("sac_state", 0, 2),
 }
 
@@ -237,11 +240,14 @@ class Demo:
         plot_learning(metrics.episodes, title, self.folder / "learning.png")
         env = SimArmEnv(self.task, self.reward, render_mode="rgb_array", width=320, height=240)
         policy = OnnxPolicy(self.policy.read_bytes(), env.contract)
-        frames = []
+        frames, seen = [], []
+        cameras = [image.name for image in env.contract.images]
         for episode in range(CLIP_EPISODES):
             observation, _ = env.reset(seed=self.seed + EVALUATION_SEED + episode)
             for _ in range(30):
                 frames.append(env.render())
+                if cameras:
+                    seen.append(side_by_side([observation[name] for name in cameras]))
                 action = deterministic_action(policy, observation)
                 observation, _, terminated, truncated, info = env.step(action)
                 if terminated or truncated or info["succeed"]:
@@ -249,6 +255,8 @@ class Demo:
             frames += [env.render()] * 5  # dwell on the result
         env.close()
         write_clip([f for f in frames if f is not None], self.folder / "policy.gif", 10.0)
+        if seen:
+            write_clip(seen, self.folder / "cameras.gif", 10.0)
 
     def summarise(
         self,
@@ -279,6 +287,14 @@ class Demo:
             "realtime_ticks": realtime["ticks"],
             "realtime_success_rate": realtime["evaluation_success_rate"],
         }
+
+
+def side_by_side(images: Sequence[NDArray[np.uint8]], scale: int = 4) -> NDArray[np.uint8]:
+    """Join what several cameras show, (height, width, 3) each, enlarged for a person."""
+    height = max(len(image) for image in images)
+    padded = [np.pad(image, ((0, height - len(image)), (0, 0), (0, 0))) for image in images]
+    joined = np.concatenate(padded, axis=1)
+    return joined.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def deterministic_action(policy: OnnxPolicy, observation: Observation) -> Action:
