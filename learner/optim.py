@@ -95,13 +95,11 @@ class Optimizer:
     def _decayed(self) -> list[Tensor]:
         return self.parameters if self.config.weight_decay else []
 
-    def step_scalars(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return rate and bias corrections of the next step, shape () each (compiled updates)."""
+    def step_scalars(self) -> Tensor:
+        """Return rate and both bias corrections of the next step, (3,), for compiled updates."""
         count = self.count + 1
         values = [self.config.rate(self.count), 1.0 - BETA1**count, 1.0 - BETA2**count]
-        device = self.parameters[0].device
-        rate, correction1, correction2 = torch.tensor(values, device=device).unbind()
-        return rate, correction1, correction2
+        return torch.tensor(values, device=self.parameters[0].device)
 
     def zero_step(self) -> None:
         """Step with zero gradients: momentum, schedule and weight decay go on."""
