@@ -82,6 +82,8 @@ class CompiledUpdates:
             raise ValueError("compiled updates draw no dropout masks: set dropout_rate to none")
         if agent.state.step_unused:
             raise ValueError("compiled updates do not step unused optimizers")
+        if agent.numerics.precision == "float16":
+            raise ValueError("compiled updates do not skip what overflows float16: use bfloat16")
         self.agent = agent
         self.required = required
         self._steps: dict[Key, TracedUpdate | None] = {}
@@ -120,7 +122,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
     """
     compiled: Callable[..., Any] = torch._inductor.standalone_compile(
         graph,
-        inputs,
+        [*inputs],
         dynamic_shapes="from_example_inputs",
         options={"config_patches": {"size_asserts": False, "alignment_asserts": False}},
     )

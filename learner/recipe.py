@@ -33,6 +33,9 @@ class AgentRecipe:
     backup_entropy: bool = setting(False)
     discount_entropy_backup: bool = setting(True, doc="as in the papers; false is SERL's")
     bc_weight: float = setting(0.0, low=0.0, high=1e4, doc="imitation term in the actor's loss")
+    num_atoms: int | None = setting(None, low=2, high=1001, doc="C51; absent: plain critics")
+    value_low: float = setting(-10.0, doc="C51: the least return that is told apart")
+    value_high: float = setting(10.0, doc="C51: the largest")
     step_unused_optimizers: bool = setting(False, doc="true is SERL's behaviour")
     optimizers_cover_all: bool = setting(False, doc="true is SERL's behaviour")
 
@@ -122,6 +125,13 @@ class TrainingRecipe:
     keep_checkpoints: int = setting(3, low=1)
     log_period: int = setting(100, low=1, unit="critic updates")
     threads: int = setting(1, low=1, high=1024, doc="torch's; 1 leaves the other core alone")
+    precision: str = setting(
+        "float32", choices=("float32", "bfloat16", "float16"), doc="of hidden layers"
+    )
+    gradient_accumulation: int = setting(1, low=1, high=1024, doc="parts of a batch; saves memory")
+    matmul_precision: str = setting(
+        "high", choices=("highest", "high", "medium"), doc='on a GPU; "high" allows TF32'
+    )
     compile: str = setting("off", choices=("off", "auto", "on"), doc="20 s at start, then faster")
 
 
@@ -182,10 +192,30 @@ def check_recipe(recipe: Recipe, source: Source) -> None:
     if (recipe.policy.fixed_std is not None) != (recipe.policy.std_parameterization == "fixed"):
         allowed = 'given for std_parameterization = "fixed" and no other'
         raise (source / "policy").error("fixed_std", recipe.policy.fixed_std, allowed)
+    if not agent.value_low < agent.value_high:
+        allowed = f"below value_high = {agent.value_high}"
+        raise (source / "agent").error("value_low", agent.value_low, allowed)
+    if agent.num_atoms is not None and recipe.encoder is not None:
+        raise (source / "agent").error("num_atoms", agent.num_atoms, "absent with an [encoder]")
+    _check_numerics(recipe, source / "training")
     _check_encoder(recipe, source / "encoder")
     if training.start_training > recipe.replay.capacity:
         allowed = f"at most the replay capacity {recipe.replay.capacity}"
         raise (source / "training").error("start_training", training.start_training, allowed)
+
+
+def _check_numerics(recipe: Recipe, source: Source) -> None:
+    training, parts = recipe.training, recipe.training.gradient_accumulation
+    if training.batch_size % parts:
+        allowed = f"a divisor of batch_size = {training.batch_size}"
+        raise source.error("gradient_accumulation", parts, allowed)
+    if parts > 1 and recipe.agent.bc_weight > 0.0:
+        # Its imitation term is a mean over the batch's demonstrations, however many those are.
+        raise source.error("gradient_accumulation", parts, "1 with bc_weight")
+    if parts > 1 and recipe.encoder is not None and recipe.encoder.share_encodings:
+        raise source.error("gradient_accumulation", parts, "1 with share_encodings")
+    if training.precision == "float16" and training.compile == "on":
+        raise source.error("precision", "float16", 'float32 or bfloat16 with compile = "on"')
 
 
 def _check_encoder(recipe: Recipe, source: Source) -> None:

@@ -45,6 +45,7 @@ from serl_rt.learner.metrics import (
     TensorBoardSink,
     WandbSink,
 )
+from serl_rt.learner.numerics import set_matmul_precision
 from serl_rt.learner.pacing import SuccessWindow
 from serl_rt.learner.peers import Leader, NoPeers, follow
 from serl_rt.learner.policy_export import make_exporter
@@ -126,6 +127,7 @@ def learn(arguments: argparse.Namespace, stop: threading.Event) -> str:
     keep_freed_memory()
     recipe = load_recipe(arguments.recipe)
     set_threads(recipe.training.threads)
+    set_matmul_precision(recipe.training.matmul_precision)
     if not launched():
         return lead(arguments, recipe, ALONE, stop)
     with join() as ranks:
@@ -221,6 +223,7 @@ def make_step(
     check_ranks(training, size)
     device = local_device(arguments.device)
     check_device(device)
+    check_precision(training.precision, device)
     decoder = TransitionDecoder(
         contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
     )
@@ -258,6 +261,15 @@ def make_step(
     return step, Intake(decoder, replay, Share(ranks.rank, size))
 
 
+def check_precision(precision: str, device: str) -> None:
+    """Raise ConfigError for a precision that gains nothing on the device."""
+    if precision == "float16" and not device.startswith("cuda"):
+        raise ConfigError(
+            f'[training] precision = "float16": not on --device {device}, only on a GPU; '
+            'use "bfloat16" or "float32"'
+        )
+
+
 def check_ranks(training: TrainingRecipe, size: int) -> None:
     """Raise ConfigError where a recipe cannot be divided among so many ranks."""
     if size == 1:
@@ -271,6 +283,9 @@ def check_ranks(training: TrainingRecipe, size: int) -> None:
             f"[training] start_training = {training.start_training}: must be at least the {size} "
             "ranks, so that each has something to learn from"
         )
+    if training.precision == "float16":
+        # Each rank would follow its own overflows.
+        raise ConfigError('[training] precision = "float16": not with several ranks')
     if training.compile == "on":
         raise ConfigError('[training] compile = "on": not with several ranks; use "auto" or "off"')
 

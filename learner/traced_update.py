@@ -8,6 +8,7 @@ so that equal operations can be merged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,7 +41,7 @@ class TracedUpdate:
         inputs = [*self._given(batch, draws), *self._held]
         count = len(inputs) - len(self._held)
 
-        def function(*tensors: Tensor) -> dict[str, Tensor]:
+        def function(*tensors: Tensor) -> Info:
             given = pytree.tree_unflatten(list(tensors[:count]), self._given_spec)
             held = pytree.tree_unflatten(list(tensors[count:]), self._held_spec)
             return self._update(agent, given, held)
@@ -48,7 +49,9 @@ class TracedUpdate:
         copies = [tensor.detach().clone() for tensor in inputs]
         with torch.enable_grad():
             graph = make_fx(function, decomposition_table=DECOMPOSITIONS)(*copies)
-        self.compiled = compiler(CSEPass()(graph).graph_module, copies)
+        merged = CSEPass()(graph)
+        assert merged is not None
+        self.compiled = compiler(merged.graph_module, copies)
 
     def bind(self, agent: SACAgent) -> None:
         """Work on this agent's tensors from now on; they may change, but not be replaced."""
@@ -84,7 +87,7 @@ class TracedUpdate:
         draws, agent.draws = agent.draws, recorder
         try:
             for name in self.names:
-                agent.losses()[name](batch)
+                agent.numerics.gradients(agent.losses()[name], batch, lambda _: [])
         finally:
             agent.draws = draws
         return recorder.requests, recorder.values
@@ -99,9 +102,7 @@ class TracedUpdate:
         flat, self._given_spec = pytree.tree_flatten(given)
         return flat
 
-    def _update(
-        self, agent: SACAgent, given: Mapping[str, Any], held: Mapping[str, Any]
-    ) -> dict[str, Tensor]:
+    def _update(self, agent: SACAgent, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
         """The traced function: writes parameters, moments and targets; returns the metrics."""
         state = agent.state
         networks = [p.detach().requires_grad_() for p in held["networks"]]
@@ -109,13 +110,16 @@ class TracedUpdate:
         places = {n: [place[id(p)] for p in state.optimizers[n].parameters] for n in self.names}
         batch = Batch(**given["batch"])
         draws, agent.draws = agent.draws, _GivenDraws(given["draws"])
-        info: dict[str, Tensor] = {}
-        gradients: dict[str, tuple[Tensor, ...]] = {}
+        info: Info = {}
+        gradients: dict[str, Sequence[Tensor]] = {}
         try:
             for name in self.names:
-                loss, metrics = _call(agent, name, batch, networks, held["targets"])
                 own = [networks[i] for i in places[name]]
-                gradients[name] = torch.autograd.grad(loss, own, materialize_grads=True)
+                gradients[name], metrics = agent.numerics.gradients(
+                    partial(_call, agent, name, networks, held["targets"]),
+                    batch,
+                    partial(torch.autograd.grad, inputs=own, materialize_grads=True),
+                )
                 info |= metrics
         finally:
             agent.draws = draws
@@ -198,7 +202,7 @@ def _baddbmm(
     )
 
 
-DECOMPOSITIONS = {
+DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     torch.ops.aten.baddbmm.default: _baddbmm,
     torch.ops.aten.native_layer_norm.default: _layer_norm,
     torch.ops.aten.tanh.default: _tanh,
@@ -208,10 +212,10 @@ DECOMPOSITIONS = {
 def _call(
     agent: SACAgent,
     name: str,
-    batch: Batch,
     networks: Sequence[Tensor],
     targets: Sequence[Tensor],
-) -> tuple[Tensor, dict[str, Tensor]]:
+    batch: Batch,
+) -> tuple[Tensor, Info]:
     """Evaluate one of the agent's losses with other tensors in place of its parameters."""
     module = _Loss(agent, name)
     values: dict[str, Tensor] = {}
@@ -221,7 +225,7 @@ def _call(
     ):
         names = [prefix + key for key, _ in owner.named_parameters()]
         values |= dict(zip(names, tensors, strict=True))
-    result: tuple[Tensor, dict[str, Tensor]] = functional_call(module, values, (batch,))
+    result: tuple[Tensor, Info] = functional_call(module, values, (batch,))
     return result
 
 

@@ -15,8 +15,15 @@ from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent
 from serl_rt.learner.data.transitions import STATE, observation_spec
+from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.optim import OptimizerConfig
-from serl_rt.learner.recipe import EncoderRecipe, NetworkRecipe, OptimizerRecipe, Recipe
+from serl_rt.learner.recipe import (
+    EncoderRecipe,
+    NetworkRecipe,
+    OptimizerRecipe,
+    Recipe,
+    TrainingRecipe,
+)
 from serl_rt.learner.vision.build import EncoderConfig
 
 _SAC_SETTINGS = (
@@ -28,6 +35,9 @@ _SAC_SETTINGS = (
     "backup_entropy",
     "discount_entropy_backup",
     "bc_weight",
+    "num_atoms",
+    "value_low",
+    "value_high",
     "step_unused_optimizers",
     "optimizers_cover_all",
 )
@@ -51,8 +61,10 @@ def build_agent(
     settings = _settings(recipe) | {"seed": seed, "device": device}
     if recipe.encoder is None:
         observations = {STATE: torch.zeros(1, contract.observation_dim)}
-        return SACAgent.create_states(observations, actions, **settings)
-    return DrQAgent.create_drq(
+        states = SACAgent.create_states(observations, actions, **settings)
+        states.numerics = numerics(recipe.training)
+        return states
+    pixels = DrQAgent.create_drq(
         example_observations(contract),
         actions,
         encoder=encoder_config(recipe.encoder, images),
@@ -63,6 +75,13 @@ def build_agent(
         ),
         **settings,
     )
+    pixels.sac.numerics = numerics(recipe.training)
+    return pixels
+
+
+def numerics(recipe: TrainingRecipe) -> Numerics:
+    """Return how gradients are computed."""
+    return Numerics(recipe.precision, recipe.gradient_accumulation)
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

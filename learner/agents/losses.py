@@ -56,7 +56,7 @@ def actor_loss(agent: SACAgent, batch: Batch) -> tuple[Tensor, Info]:
     distribution = agent.actor(batch.observations, train=True)
     actions, log_probs = distribution.sample_and_log_prob(noise)
     temperature = agent.temperature().detach()
-    qs = agent.critic(batch.observations, actions, detach_features=True).mean(0)
+    qs = agent.q_values(batch.observations, actions).mean(0)
     loss = (temperature * log_probs - qs).mean()
     info: Info = {
         "actor_loss": loss.detach(),

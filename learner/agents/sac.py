@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from serl_rt.learner.agents.distributional import distributional_critic_loss, expected_values
 from serl_rt.learner.agents.losses import (
     Info,
     actor_loss,
@@ -22,12 +23,14 @@ from serl_rt.learner.agents.losses import (
     mean_info,
     temperature_loss,
 )
-from serl_rt.learner.agents.parts import critic_on, policy_on, seeded_initialization
+from serl_rt.learner.agents.parts import critic_network, critic_on, policy_on, seeded_initialization
 from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.draws import Draws, GeneratorDraws
+from serl_rt.learner.networks.critic import DistributionalCritic
 from serl_rt.learner.networks.lagrange import LagrangeMultiplier
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations, StateEncoder
+from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
 
@@ -53,6 +56,11 @@ class SACConfig:
     """Weight of the squared distance to demonstrated actions in the actor's loss."""
     step_unused_optimizers: bool = False
     """Step the optimizers of networks left out of an update with zero gradients, as SERL does."""
+    num_atoms: int | None = None
+    """Critics give a distribution of returns over so many atoms (C51); None is its mean alone."""
+    value_low: float = -10.0
+    value_high: float = 10.0
+    """The outermost atoms, for C51."""
     optimizers_cover_all: bool = False
     """Let every optimizer cover every parameter, as SERL's do: matters with weight decay."""
 
@@ -71,6 +79,9 @@ class SACAgent:
     draws: Draws = field(init=False)
     compiled: Callable[[Batch, Iterable[str]], Info] | None = None
     """Does what an update does, faster; see learner/compile.py."""
+
+    numerics: Numerics = field(default_factory=Numerics)
+    """How gradients are computed: precision, and in how many parts."""
 
     def __post_init__(self) -> None:
         self.draws = GeneratorDraws(self.state.generator)
@@ -105,11 +116,17 @@ class SACAgent:
         """The multiplier of the entropy constraint."""
         return self.state.networks["temperature"]  # type: ignore[return-value]
 
+    def q_values(self, observations: Observations, actions: Tensor) -> Tensor:
+        """Return every member's value, (ensemble, batch), differentiable by the actions only."""
+        result = self.critic(observations, actions, detach_features=True)
+        return result if self.config.num_atoms is None else expected_values(*result)
+
     # --- updates --------------------------------------------------------------------------------
 
     def losses(self) -> dict[str, Callable[[Batch], tuple[Tensor, Info]]]:
         """Return the loss of each network, in the order in which they draw random numbers."""
-        functions = {"actor": actor_loss, "critic": critic_loss, "temperature": temperature_loss}
+        critic = critic_loss if self.config.num_atoms is None else distributional_critic_loss
+        functions = {"actor": actor_loss, "critic": critic, "temperature": temperature_loss}
         return {name: partial(function, self) for name, function in functions.items()}
 
     def update(
@@ -129,12 +146,15 @@ class SACAgent:
         info: Info = {}
         for name, loss_function in self.losses().items():
             if name in names:
-                loss, metrics = loss_function(batch)
-                gradients[name] = self.state.gradients(name, loss)
+                differentiate = partial(self.state.gradients, name)
+                gradients[name], metrics = self.numerics.gradients(
+                    loss_function, batch, differentiate
+                )
                 info |= metrics
-        self.state.apply_gradients(gradients)
-        if "critic" in names:
-            self.state.update_targets(self.config.soft_target_update_rate)
+        if self.numerics.usable(gradients):
+            self.state.apply_gradients(gradients)
+            if "critic" in names:
+                self.state.update_targets(self.config.soft_target_update_rate)
         return info | self.state.learning_rates()
 
     def update_critics(self, batch: Batch) -> tuple[SACAgent, Info]:
@@ -229,12 +249,21 @@ class SACAgent:
         action_dim, size = actions.shape[-1], config.critic_ensemble_size
         encoder = StateEncoder.for_observations(observations)
         with seeded_initialization(seed):
-            networks = {
-                "actor": policy_on(encoder, action_dim, policy_network_kwargs, policy_kwargs),
-                "critic": critic_on(encoder, action_dim, size, critic_network_kwargs),
-            }
+            actor = policy_on(encoder, action_dim, policy_network_kwargs, policy_kwargs)
+            critic: nn.Module
+            if config.num_atoms is None:
+                critic = critic_on(encoder, action_dim, size, critic_network_kwargs)
+            else:
+                critic = DistributionalCritic(
+                    encoder,
+                    critic_network(encoder, action_dim, size, critic_network_kwargs),
+                    q_low=config.value_low,
+                    q_high=config.value_high,
+                    num_bins=config.num_atoms,
+                    ensemble_size=size,
+                )
         return cls.create(
-            networks,
+            {"actor": actor, "critic": critic},
             config,
             temperature_init=temperature_init,
             target_entropy=-action_dim / 2,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from serl_rt.learner.networks.ensemble import EnsembleLinear
-from serl_rt.learner.networks.mlp import apply_layer, linear
+from serl_rt.learner.networks.mlp import apply_last_layer, linear
 from serl_rt.learner.networks.states import ObservationEncoder, Observations
 
 
@@ -69,7 +69,9 @@ class Critic(nn.Module):
             hidden = self.network(inputs, train=train)
         else:
             hidden = self.network(inputs, train=train, members=members)
-        return apply_layer(self.head, hidden, None if self.shared_head else members).squeeze(-1)
+        return apply_last_layer(self.head, hidden, None if self.shared_head else members).squeeze(
+            -1
+        )
 
 
 class ValueCritic(nn.Module):
@@ -126,14 +128,18 @@ class DistributionalCritic(nn.Module):
         *,
         train: bool = False,
         members: Tensor | None = None,
+        detach_features: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return logits ([ensemble,] batch, bins) and the atoms, expanded to the same shape."""
         features = self.encoder(observations, train=train)
+        if detach_features:
+            features = features.detach()
         inputs = torch.cat((features, actions), dim=-1)
         if members is None:
-            logits = self.head(self.network(inputs, train=train))
+            logits = apply_last_layer(self.head, self.network(inputs, train=train))
         else:
-            logits = self.head(self.network(inputs, train=train, members=members), members)
+            hidden = self.network(inputs, train=train, members=members)
+            logits = apply_last_layer(self.head, hidden, members)
         atoms: Tensor = self.atoms  # type: ignore[assignment]
         return logits, atoms.expand_as(logits)
 

@@ -61,6 +61,15 @@ def apply_layer(layer: nn.Module, x: Tensor, members: Tensor | None) -> Tensor:
     return result
 
 
+def apply_last_layer(layer: nn.Module, hidden: Tensor, members: Tensor | None = None) -> Tensor:
+    """Apply a layer whose outputs are numbers that matter: in float32 also under autocast."""
+    kind = hidden.device.type
+    if not torch.is_autocast_enabled(kind):
+        return apply_layer(layer, hidden, members)
+    with torch.autocast(kind, enabled=False):
+        return apply_layer(layer, hidden.float(), members)
+
+
 class MLP(nn.Module):
     """Linear -> dropout -> layer norm -> activation, for every layer but the last.
 

@@ -14,7 +14,7 @@ from serl_rt.learner.networks.distributions import (
     MultivariateNormalDiag,
     TanhMultivariateNormalDiag,
 )
-from serl_rt.learner.networks.mlp import linear
+from serl_rt.learner.networks.mlp import apply_last_layer, linear
 from serl_rt.learner.networks.states import ObservationEncoder, Observations
 
 StdParameterization = Literal["exp", "softplus", "uniform", "fixed"]
@@ -72,7 +72,9 @@ class Policy(nn.Module):
         """Observations -> mean and clipped standard deviation before squashing, (batch, action)."""
         features = self.encoder(observations, train=train, stop_gradient=not self.train_encoder)
         hidden = self.network(features, train=train)
-        return self.mean(hidden), self._std(hidden).clamp(self.std_min, self.std_max)
+        return apply_last_layer(self.mean, hidden), self._std(hidden).clamp(
+            self.std_min, self.std_max
+        )
 
     def forward(
         self, observations: Observations, *, temperature: float = 1.0, train: bool = False
@@ -91,9 +93,9 @@ class Policy(nn.Module):
     def _std(self, hidden: Tensor) -> Tensor:
         match self.std_parameterization:
             case "exp":
-                return torch.exp(self.std(hidden))
+                return torch.exp(apply_last_layer(self.std, hidden))
             case "softplus":
-                return F.softplus(self.std(hidden))
+                return F.softplus(apply_last_layer(self.std, hidden))
             case "uniform":
                 return self.log_stds.exp().expand(*hidden.shape[:-1], self.action_dim)
             case _:
