@@ -232,9 +232,10 @@ def make_step(
     replay = make_replay(-(-recipe.replay.capacity // size), f"online-{ranks.rank}")
     demonstrations = make_replay(1, f"demonstrations-{ranks.rank}")
     if arguments.demos is not None:
-        share = Share(ranks.rank, size)
         recorded = load_demonstrations(arguments.demos, contract)
-        transitions = share.of(decoder(recorded, "demonstrations"))
+        transitions = make_share(ranks, contract).of(
+            decoder(recorded, "demonstrations"), "demonstrations", recorded["episode"]
+        )
         demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
         demonstrations.insert(transitions)
     elif recipe.agent.bc_weight > 0:
@@ -258,7 +259,12 @@ def make_step(
         agent.draws = RankDraws(agent.state.generator, ranks)
         agent.state.average = ranks.average
         step.average = ranks.average_info
-    return step, Intake(decoder, replay, Share(ranks.rank, size))
+    return step, Intake(decoder, replay, make_share(ranks, contract))
+
+
+def make_share(ranks: Ranks, contract: Contract) -> Share:
+    """Return what this rank keeps of a stream of transitions."""
+    return Share(ranks.rank, ranks.size, by_episode=bool(contract.images))
 
 
 def check_precision(precision: str, device: str) -> None:

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from serl_rt.learner.data.mixing import Replay
 from serl_rt.learner.data.transitions import Columns, TransitionDecoder, Transitions
 
 
 class Share:
-    """Every `size`-th transition of a stream: those of one rank. The others have the others."""
+    """What one rank keeps of a stream that all ranks see; the others keep the rest.
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
+    Transitions are dealt out one by one, or, where they belong together (images, of which each
+    frame is stored once), episode by episode.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, *, by_episode: bool = False) -> None:
         self.rank = rank
         self.size = size
+        self.by_episode = by_episode
         self._seen = 0
+        """Transitions, or episodes."""
+        self._current: dict[str, tuple[int, int]] = {}
+        """Of each run: the episode that it is in, and whose that is."""
 
-    def of(self, transitions: Transitions) -> Transitions:
-        """Return the share of the next transitions of the stream."""
+    def of(self, transitions: Transitions, run_id: str, episodes: NDArray[Any]) -> Transitions:
+        """Return the share of the next transitions of a run; `episodes`: their numbers, (n,)."""
         if self.size == 1:
             return transitions
-        rows = np.arange((self.rank - self._seen) % self.size, transitions.size, self.size)
-        self._seen += transitions.size
-        return transitions.select(rows)
+        if self.by_episode:
+            owners = np.array([self._owner(run_id, int(number)) for number in episodes])
+        else:
+            owners = (self._seen + np.arange(transitions.size)) % self.size
+            self._seen += transitions.size
+        return transitions.select(np.flatnonzero(owners == self.rank))
+
+    def _owner(self, run_id: str, episode: int) -> int:
+        current = self._current.get(run_id)
+        if current is None or current[0] != episode:
+            current = self._current[run_id] = (episode, self._seen % self.size)
+            self._seen += 1
+        return current[1]
 
 
 class Intake:
@@ -44,7 +65,7 @@ class Intake:
         evaluation = np.asarray(columns["evaluation"]).astype(bool)
         if evaluation.any():
             transitions = transitions.select(~evaluation)
-        mine = self.share.of(transitions)
+        mine = self.share.of(transitions, run_id, columns["episode"][~evaluation])
         if mine.size:
             self.replay.insert(mine)
         return transitions.size

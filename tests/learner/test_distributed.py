@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from test_replay import numbered
 from test_sac import make_agent, random_batch
 from wire_controller import TASK, WireController
 
@@ -84,18 +85,30 @@ def test_two_ranks_get_the_parameters_of_one_process(tmp_path: Path, subsample: 
             assert np.array_equal(ranks[0][name], expected), name
 
 
-def test_a_stream_is_dealt_out_whole_and_in_turn() -> None:
-    from test_replay import numbered
-
-    shares = [Share(rank, 3) for rank in range(3)]
-    dealt: list[list[float]] = [[], [], []]
+@pytest.mark.parametrize("by_episode", [False, True])
+def test_a_stream_is_dealt_out_whole_and_in_turn(by_episode: bool) -> None:
+    shares = [Share(rank, 3, by_episode=by_episode) for rank in range(3)]
+    dealt: list[list[int]] = [[], [], []]
+    episodes = np.array([0, 0, 0, 1, 1, 1, 1, 2, 4, 4, 4, 4, 4, 9, 9, 10, 10])
     first = 0
     for count in (1, 4, 2, 9, 1):
         transitions = numbered(first, count)
         for share, got in zip(shares, dealt, strict=True):
-            got += share.of(transitions).rewards.tolist()
+            mine = share.of(transitions, "a", episodes[first : first + count])
+            got += mine.rewards.astype(int).tolist()
         first += count
-    assert dealt == [list(range(rank, first, 3)) for rank in range(3)]
+    if by_episode:
+        assert [sorted({*episodes[rows].tolist()}) for rows in dealt] == [[0, 4], [1, 9], [2, 10]]
+        assert sorted(sum(dealt, [])) == list(range(first))
+    else:
+        assert dealt == [list(range(rank, first, 3)) for rank in range(3)]
+
+
+def test_interleaved_runs_keep_their_episodes_together() -> None:
+    share = Share(1, 2, by_episode=True)
+    for run_id in ("a", "b", "a", "b"):
+        mine = share.of(numbered(0, 5), run_id, np.zeros(5, np.uint32))
+        assert mine.size == (5 if run_id == "b" else 0)
 
 
 # --- `serl-rt learn` under torchrun ---------------------------------------------------------------
