@@ -51,6 +51,9 @@ bench-vision: cpp ## the same for what images add
 fci: cpp setup-fci ## drive simulated robots over their own network protocol; writes runs/fci/summary.json
 	@$(VENV_PYTHON) -m bench.fci $(FCI_ARGS)
 
+curves: setup ## learn PickCube with three recipes and three seeds each, draw docs/learning_curves.png (an hour)
+	@$(VENV_PYTHON) -m bench.learning_curves $(CURVES_ARGS)
+
 lint: setup ## formatting, static checks, types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .

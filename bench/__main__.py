@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench import policies, ticks, transport
+from bench import policies, replay, ticks, transport
 from bench.policy_files import write_policy
 from bench.rows import Row, machine, table, write
 from serl_rt.export.task import load_task
@@ -32,6 +32,7 @@ def sections(folder: Path, seconds: float) -> dict[str, Callable[[], list[Row]]]
         "swap": lambda: policies.swap_rows(folder),
         "late": lambda: policies.late_tick_rows(folder, seconds),
         "transport": transport.rows,
+        "replay": replay.rows,
     }
 
 
