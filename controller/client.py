@@ -1,5 +1,6 @@
 """Commands to a running controller, and what it publishes about the robot."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 import zmq
 
 from serl_rt.export.keys import Keys, check_address, load_keys, secure_client
-from serl_rt.export.messages import STATE_TOPIC, Command, StateSample
+from serl_rt.export.messages import STATE_TOPIC, Command, StateSample, StreamTarget
 from serl_rt.export.wire import decode_reply, decode_state, encode
 from serl_rt.export.wire_header import Value
 
@@ -77,6 +78,11 @@ class ControllerClient:
             f"running, and does it listen there?"
         )
 
+    def send(self, target: StreamTarget) -> None:
+        """Send one of a stream of targets: no answer, lost if the controller is not there."""
+        with contextlib.suppress(zmq.Again):
+            self._socket.send_multipart(encode(target), zmq.DONTWAIT)
+
     def help(self) -> dict[str, Value]:
         """Return the controller's commands with their summaries and arguments."""
         result = self.command("help")
@@ -132,6 +138,15 @@ class StateSubscriber:
                 f"does it publish there?"
             )
         return decode_state(self._socket.recv_multipart())
+
+    def newest(self) -> StateSample | None:
+        """Return the newest sample that has come, None if none has since the last one."""
+        frames: list[bytes] | None = None
+        try:
+            while True:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None if frames is None else decode_state(frames)
 
     def __iter__(self) -> Iterator[StateSample]:
         """Yield samples until none comes for two seconds, which raises NoAnswerError."""

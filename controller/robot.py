@@ -46,9 +46,33 @@ class RobotState(TypedDict):
     in_charge: str
     """Whose targets are followed: "policy" or "operator"."""
     stopped: bool
-    """The arm was stopped; recover(), hold() or a joint move ends that."""
+    """The arm was stopped, by a person or at a limit; hold(), guide() or a joint move ends that."""
+    halted: bool
+    """A person has stopped it; hold(), guide() or recover() says that it may move again."""
     faults: dict[str, int]
     """Name of each fault that has happened -> how often, since the controller began."""
+
+
+class RobotDescription(TypedDict):
+    """The limits of a robot and its task."""
+
+    task: str
+    policy_rate_hz: float
+    workspace_low: list[float]
+    """(3,) [m]; a pose outside the workspace is refused."""
+    workspace_high: list[float]
+    q_min: list[float]
+    """(7,) [rad]."""
+    q_max: list[float]
+    dq_max: list[float]
+    """(7,) [rad/s]."""
+    reset_q: list[float]
+    """(7,) [rad] where the task's episodes begin."""
+    reset_duration_s: float
+    wrench_cap: list[float]
+    """(6,) largest wrench [N, Nm]; more is clipped."""
+    gripper_max_width: float
+    """[m]; 0 without a gripper."""
 
 
 class RobotError(RuntimeError):
@@ -239,6 +263,17 @@ class Robot(Protocol):
 
     def recover(self) -> None:
         """After a stop or a reflex: clear the robot's errors and hold. Raises RobotError."""
+        ...
+
+    def wait_period(self, period: float) -> None:
+        """Let time pass until `period` [s] after this last returned; at once if that is over.
+
+        It keeps the pace of a loop. A simulation in lock-step runs that long.
+        """
+        ...
+
+    def describe(self) -> RobotDescription:
+        """Return what does not change while the robot runs."""
         ...
 
     def close(self) -> None:

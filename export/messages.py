@@ -325,6 +325,46 @@ class Command(Message):
     args: dict[str, Value] = field(metadata=MAP)
 
 
+TARGET_LENGTHS: Mapping[str, int | None] = MappingProxyType(
+    {"pose": 7, "joints": 7, "wrench": 6, "action": None}
+)
+"""Kinds of a streamed target with the number of values; an action has what the contract says."""
+MAX_TARGET_VALUES = 32
+TARGET_TIMEOUT_S = (0.02, 5.0)
+
+
+@dataclass(frozen=True)
+class StreamTarget(Message):
+    """One of a stream of targets for a controller: not answered, the newest counts."""
+
+    type: ClassVar[str] = "target"
+    kind: str = field(metadata=NAME)
+    values: list[Value] = field(metadata=VALUE)
+    timeout_s: float = field(metadata=NUMBER)
+    """Without another target after this long the arm holds [s]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in TARGET_LENGTHS:
+            raise WireError(f"target.kind = {self.kind!r}; expected {', '.join(TARGET_LENGTHS)}")
+        if not isinstance(self.values, list):
+            raise WireError(f"target.values = {self.values!r}: must be a list of numbers")
+        length = TARGET_LENGTHS[self.kind]
+        given = len(self.values)
+        if not 1 <= given <= MAX_TARGET_VALUES or (length is not None and given != length):
+            raise WireError(
+                f"target.values: {given} numbers; {self.kind} has {length or '1 to 32'}"
+            )
+        if not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            for v in self.values
+        ):
+            raise WireError(f"target.values = {self.values}: every value must be a finite number")
+        low, high = TARGET_TIMEOUT_S
+        if not low <= self.timeout_s <= high:
+            raise WireError(f"target.timeout_s = {self.timeout_s} is outside [{low}, {high}]")
+
+
 @dataclass(frozen=True)
 class Reply(Message):
     """The answer to the command of the same id."""
@@ -339,7 +379,17 @@ class Reply(Message):
 
 STATE_TOPIC = b"state"
 STATE_ARRAYS: Mapping[str, int] = MappingProxyType(
-    {"q": 7, "dq": 7, "tau_J": 7, "tcp_pose": 7, "tcp_vel": 6, "tcp_wrench": 6, "gripper": 1}
+    {
+        "q": 7,
+        "dq": 7,
+        "tau_J": 7,
+        "tcp_pose": 7,
+        "tcp_vel": 6,
+        "tcp_wrench": 6,
+        "gripper": 1,
+        "jacobian": 42,
+        "reference": 7,
+    }
 )
 """The f8 arrays of a state message, in frame order, with their lengths."""
 
@@ -368,6 +418,10 @@ class StateSample(Message):
     """(6,) external [N, Nm]."""
     gripper: Array = field()
     """(1,) opening fraction, 0 closed, 1 open."""
+    jacobian: Array = field()
+    """(42,): 6 x 7 row by row, of the end effector [m/rad, rad/rad]."""
+    reference: Array = field()
+    """(7,) pose that the impedance law follows; the measured pose in other modes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -385,7 +439,9 @@ class StateSample(Message):
 
 ControllerMessage: TypeAlias = Hello | Transitions | PolicyRequest | PolicyResult | Heartbeat
 LearnerMessage: TypeAlias = Welcome | Ack | PolicyOffer | Policy | HelloRequired | Refused
-AnyMessage: TypeAlias = ControllerMessage | LearnerMessage | Command | Reply | StateSample
+AnyMessage: TypeAlias = (
+    ControllerMessage | LearnerMessage | Command | Reply | StreamTarget | StateSample
+)
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:

@@ -21,6 +21,9 @@ TABLES = (
     "joint_impedance",
     "limits",
     "cameras",
+    "pose_reward",
+    "wrench",
+    "franka_env",
     "sim",
 )
 """Every table that a task file may have."""

@@ -35,6 +35,7 @@ from serl_rt.export.messages import (
     Refused,
     Reply,
     StateSample,
+    StreamTarget,
     Transitions,
     Welcome,
     item_bytes,
@@ -95,6 +96,11 @@ def decode_learner_message(frames: Sequence[Buffer]) -> LearnerMessage:
 def decode_command(frames: Sequence[Buffer]) -> Command:
     """Decode what the controller's command socket receives. Raises WireError."""
     return _header_only(*_open(frames), frames, (Command,))
+
+
+def decode_stream_target(frames: Sequence[Buffer]) -> StreamTarget:
+    """Decode a streamed target. Raises WireError."""
+    return _header_only(*_open(frames), frames, (StreamTarget,))
 
 
 def decode_reply(frames: Sequence[Buffer]) -> Reply:

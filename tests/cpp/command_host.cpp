@@ -85,7 +85,9 @@ int main(int argc, char** argv) {
       open = false;
     });
     for (std::uint64_t index = 0; open; ++index) {
-      publisher.publish(make_state(index), 0.75, {{"mode", "hold"}, {"episode", index / 100}});
+      publisher.publish(make_state(index), 0.75,
+                        Pose{Vec3(0.5, 0.2, 0.4), Quat(0.0, 1.0, 0.0, 0.0)},
+                        {{"mode", "hold"}, {"episode", index / 100}});
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     watch.join();

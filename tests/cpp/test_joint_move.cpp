@@ -59,7 +59,10 @@ TEST_CASE("the shortest move uses, but does not pass, its part of velocity and a
       const double time = x * move.duration_s();
       const double step = 1e-5;
       const Vec7 acceleration = (move.sample(time + step).dq - move.sample(time).dq) / step;
-      const Vec7 velocity_use = move.sample(time).dq.cwiseAbs().cwiseQuotient(limits.dq_max);
+      const JointSample now = move.sample(time);
+      const VelocityRange range = velocity_range(now.q, limits);
+      const Vec7 velocity_use =
+          now.dq.cwiseQuotient(range.high).cwiseMax(now.dq.cwiseQuotient(range.low));
       const Vec7 acceleration_use = acceleration.cwiseAbs().cwiseQuotient(limits.ddq_max);
       use = std::max({use, velocity_use.maxCoeff(), acceleration_use.maxCoeff()});
     }

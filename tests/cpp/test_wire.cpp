@@ -46,7 +46,7 @@ std::string error_of(const Decode& decode, const std::vector<Bytes>& frames) {
 void decode_with_everything(const std::vector<Bytes>& frames) {
   error_of(wire::decode_controller_message, frames);
   error_of(wire::decode_learner_message, frames);
-  error_of(wire::decode_command, frames);
+  error_of(wire::decode_operator_message, frames);
   error_of(wire::decode_reply, frames);
 }
 
@@ -64,6 +64,7 @@ const std::vector<std::string> kNames = {"hello",
                                          "refused",
                                          "command",
                                          "reply",
+                                         "target",
                                          "state"};
 
 TransitionLayout golden_layout() { return {{{"q", {7}}, {"cube/corners", {2, 3}}}, 4}; }
@@ -155,7 +156,15 @@ TEST_CASE("golden messages of the operator are read and written") {
   const Value::Map args = {
       {"q", Value::List{0.5, -1, 2}}, {"wait", true}, {"note", ""}, {"n", Value()}};
   CHECK(wire::encode(wire::Command{9, "move", args}) == command[0]);
-  CHECK(wire::decode_command(views(command)).args == args);
+  CHECK(std::get<wire::Command>(wire::decode_operator_message(views(command))).args == args);
+
+  const auto target = read_golden("target");
+  const wire::StreamTarget pushed{wire::StreamTarget::Kind::kWrench, {1, -2, 3.5, 0, 0, 0.25}, 0.1};
+  CHECK(wire::encode(pushed) == target[0]);
+  const auto read = std::get<wire::StreamTarget>(wire::decode_operator_message(views(target)));
+  CHECK(read.kind == pushed.kind);
+  CHECK(read.values == pushed.values);
+  CHECK(read.timeout_s == pushed.timeout_s);
 
   const auto reply = read_golden("reply");
   const Value::Map result = {
@@ -186,6 +195,7 @@ TEST_CASE("the golden state message is written") {
   state.zero_jacobian.leftCols<6>().setIdentity();
   state.zero_jacobian(0, 6) = 0.5 / state.dq[6];
   for (int i = 0; i < 6; ++i) state.O_F_ext[i] = i - 2.5;
+  sample.reference = {Vec3(0.5, 0.2, 0.4), Quat(0.5, 0.5, 0.5, -0.5)};
   CHECK(wire::encode(sample) == read_golden("state"));
 }
 

@@ -59,6 +59,8 @@ def decode(name: str, frames: Sequence[bytes]) -> m.AnyMessage:
         message = wire.decode_learner_message(frames)
     elif name == "command":
         message = wire.decode_command(frames)
+    elif name == "target":
+        message = wire.decode_stream_target(frames)
     elif name == "reply":
         message = wire.decode_reply(frames)
     else:

@@ -9,6 +9,7 @@
 #include <future>
 #include <stop_token>
 
+#include "app/bind_sim_robot.hpp"
 #include "app/config.hpp"
 #include "app/controller_app.hpp"
 #include "app/sim_env.hpp"
@@ -157,6 +158,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The C++ controller.";
   py::register_exception<Error>(module, "ControllerError", PyExc_ValueError);
   bind_sim_env(module);
+  bind_sim_robot(module);
   bind_controller(module);
   bind_wakeup(module);
 }

@@ -133,6 +133,20 @@ void read_sim(ConfigTable table, SimTaskConfig& sim) {
   table.finish();
 }
 
+void read_wrench(ConfigTable table, WrenchConfig& wrench) {
+  wrench.cap.head<3>() =
+      to_vector<3>(table.numbers("max_force", 3, 0.0, 60.0, to_list(Vec3(wrench.cap.head<3>()))));
+  wrench.cap.tail<3>() =
+      to_vector<3>(table.numbers("max_torque", 3, 0.0, 15.0, to_list(Vec3(wrench.cap.tail<3>()))));
+  wrench.max_rotation =
+      to_vector<3>(table.numbers("max_rotation", 3, 0.01, 2.5, to_list(wrench.max_rotation)));
+  wrench.translational_damping =
+      table.number("translational_damping", 20.0, 400.0, wrench.translational_damping);
+  wrench.rotational_damping =
+      table.number("rotational_damping", 2.0, 30.0, wrench.rotational_damping);
+  table.finish();
+}
+
 std::vector<std::string> bundled_tasks(const std::filesystem::path& tasks_dir) {
   std::vector<std::string> names;
   std::error_code ignored;
@@ -179,6 +193,8 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
   task.episode.max_image_age_s =
       cameras.number("max_age_s", 0.001, 10.0, task.episode.max_image_age_s);
   cameras.finish();
+  read_wrench(root.table("wrench"), task.controller.wrench);
+  root.table("franka_env");  // Python's
   read_sim(root.table("sim"), task.sim);
   root.finish();
 

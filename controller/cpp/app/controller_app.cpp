@@ -43,8 +43,8 @@ PolicyManagerOptions policy_options(const Options& options, const TaskConfig& ta
 }
 
 PolicyLoopConfig loop_config(const Options& options) {
-  return {options.seed, options.episodes, options.steps, options.evaluate_every,
-          options.noise_scale};
+  return {options.seed,        options.episodes,         options.steps, options.evaluate_every,
+          options.noise_scale, !options.learner.empty(), options.manual};
 }
 
 std::string text_of(const std::filesystem::path& file) {
@@ -114,10 +114,10 @@ ControllerApp::ControllerApp(const Options& options)
       messaging_(Messaging::create(options.keys)),
       link_(make_link()),
       sink_(link_.get(), options.lockstep, stop_policy_),
-      policy_loop_(environment_, policies_, sink_, controller_.faults(), loop_config(options),
+      policy_loop_(environment_, policies_, sink_, controller_, loop_config(options),
                    task_.contract, stop_policy_),
-      services_(messaging_, {options.state_address, options.command_address}, *port_, controller_,
-                loop_, policies_, policy_loop_, recorder_.get(), halted_) {
+      services_(messaging_, {options.state_address, options.command_address}, task_, gripper_,
+                controller_, loop_, policies_, policy_loop_, recorder_.get(), halted_) {
   load_first_policy();
 }
 
@@ -125,11 +125,11 @@ ControllerApp::~ControllerApp() { stop(); }
 
 void ControllerApp::load_first_policy() {
   if (options_.policy.empty()) {
-    if (link_ != nullptr) return;
+    if (link_ != nullptr || options_.manual) return;
     const PolicyVerdict verdict = policies_.load_last_good();
     if (!verdict.accepted) {
-      throw Error("there is no policy to act with: give --learner or --policy (" + verdict.reason +
-                  ")");
+      throw Error("there is no policy to act with: give --learner, --policy or --manual (" +
+                  verdict.reason + ")");
     }
     return;
   }
@@ -178,8 +178,7 @@ void ControllerApp::start_control_thread() {
 
 void ControllerApp::run_policy_thread() {
   try {
-    const auto publish = [this] { services_.publish_state(); };
-    policy_loop_.run(publish, [this](const EpisodeResult& result) {
+    policy_loop_.run([this](const EpisodeResult& result) {
       const std::scoped_lock lock(mutex_);
       episodes_.push_back(result);
     });

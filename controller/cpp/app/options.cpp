@@ -28,6 +28,8 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
       ->check(CLI::ExistingFile);
   app.add_option("--policies", o.policies,
                  "folder that keeps the last good policies (default: runs/control/TASK/policies)");
+  app.add_flag("--manual", o.manual,
+               "start paused, with or without a policy: the arm follows an operator's targets");
   app.add_option("--reward", o.reward, "overrides the task file's [episode] reward")
       ->check(CLI::IsMember({"dense", "sparse"}));
   app.add_option("--seed", o.seed, "seed of episodes and exploration noise")->capture_default_str();
@@ -100,6 +102,11 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   }
   if (o.lockstep && !o.record.empty() && o.record != "off") {
     std::fprintf(stderr, "--record works in real time only, not with --lockstep\n");
+    exit_status = 2;
+    return std::nullopt;
+  }
+  if (o.manual && o.lockstep) {
+    std::fprintf(stderr, "--manual needs the wall clock: leave out --lockstep\n");
     exit_status = 2;
     return std::nullopt;
   }

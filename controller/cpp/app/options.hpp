@@ -15,6 +15,7 @@ struct Options {
   std::string driver = "sim";      // which robot
   bool lockstep = false;           // simulated time instead of wall clock
   std::string learner;             // endpoint; empty: no learner
+  bool manual = false;             // start paused; a policy is not needed
   std::filesystem::path policy;    // fixed policy file; empty: from the learner or the store
   std::filesystem::path policies;  // folder of the last good policies
   std::string reward;              // overrides the task file: dense | sparse

@@ -4,8 +4,10 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <thread>
 
+#include "core/error.hpp"
 #include "drivers/random.hpp"
 
 namespace serl_rt {
@@ -24,12 +26,13 @@ std::uint64_t episode_seed(std::uint64_t seed, std::uint32_t episode) {
 }  // namespace
 
 PolicyLoop::PolicyLoop(Environment& environment, PolicyManager& policies, TransitionSink& sink,
-                       FaultCounters& faults, const PolicyLoopConfig& config,
+                       Controller& controller, const PolicyLoopConfig& config,
                        const Contract& contract, const std::atomic<bool>& stop)
     : environment_(environment),
       policies_(policies),
       sink_(sink),
-      faults_(faults),
+      controller_(controller),
+      faults_(controller.faults()),
       config_(config),
       stop_(stop),
       period_s_(1.0 / contract.policy_rate_hz),
@@ -37,7 +40,10 @@ PolicyLoop::PolicyLoop(Environment& environment, PolicyManager& policies, Transi
           std::chrono::duration<double>(std::min(period_s_, kLongestIdle_s)))),
       noise_generator_(Random(config.seed ^ kNoiseStream).next()),
       noise_(static_cast<std::size_t>(contract.action_dim())),
-      action_(noise_.size()) {}
+      action_(noise_.size()),
+      paused_(config.start_paused) {
+  if (config.start_paused) controller_.set_in_charge(Source::kOperator);
+}
 
 bool PolicyLoop::limit_reached() const noexcept {
   return (config_.episodes > 0 && episode() >= config_.episodes) ||
@@ -46,16 +52,15 @@ bool PolicyLoop::limit_reached() const noexcept {
 
 bool PolicyLoop::wait_for_start() {
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (policies_.acquire() != nullptr && !paused_.load(std::memory_order_relaxed)) return true;
-    on_step_();
+    const bool paused = paused_.load(std::memory_order_relaxed);
+    controller_.set_in_charge(paused ? Source::kOperator : Source::kPolicy);
+    if (!paused && policies_.acquire() != nullptr) return true;
     std::this_thread::sleep_for(idle_);  // the arm holds meanwhile
   }
   return false;
 }
 
-void PolicyLoop::run(const std::function<void()>& on_step,
-                     const std::function<void(const EpisodeResult&)>& on_episode) {
-  on_step_ = on_step;
+void PolicyLoop::run(const std::function<void(const EpisodeResult&)>& on_episode) {
   while (!limit_reached() && wait_for_start()) {
     EpisodeResult result;
     result.episode = episode();
@@ -96,6 +101,32 @@ bool PolicyLoop::act(bool evaluation, std::uint64_t& version) {
   return ran;
 }
 
+void PolicyLoop::intervene(std::span<const double> action, double valid_s) {
+  if (action.size() != action_.size()) {
+    throw Error("an action has " + std::to_string(action_.size()) + " components, not " +
+                std::to_string(action.size()));
+  }
+  Intervention intervention;
+  for (std::size_t i = 0; i < action.size(); ++i) {
+    if (!(std::abs(action[i]) <= 1.0)) {
+      throw Error("action[" + std::to_string(i) + "] = " + std::to_string(action[i]) +
+                  " is outside [-1, 1]");
+    }
+    intervention.action[i] = static_cast<float>(action[i]);
+  }
+  intervention.until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                          std::chrono::duration<double>(valid_s));
+  interventions_.write(intervention);
+}
+
+// A person's action that is still valid takes the place of the policy's.
+bool PolicyLoop::intervened() {
+  interventions_.read(intervention_);
+  if (Clock::now() >= intervention_.until) return false;
+  std::copy_n(intervention_.action.begin(), action_.size(), action_.begin());
+  return true;
+}
+
 bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   const std::span<const float> observation = environment_.observation();
   std::copy(observation.begin(), observation.end(), transition_.observation.begin());
@@ -104,9 +135,9 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
     // An action that is not a number is refused below and counted there; so are old images.
     std::fill(action_.begin(), action_.end(), std::numeric_limits<float>::quiet_NaN());
   }
+  const bool intervention = intervened();
   const auto outcome = environment_.step(action_, version);
   if (!outcome) return false;
-  on_step_();
 
   const std::span<const float> next = environment_.observation();
   std::copy(next.begin(), next.end(), transition_.next_observation.begin());
@@ -116,6 +147,7 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   transition_.terminated = outcome->terminated;
   transition_.truncated = outcome->truncated || end_episode_.load(std::memory_order_relaxed);
   transition_.success = outcome->success;
+  transition_.intervention = intervention;
   transition_.evaluation = result.evaluation;
   transition_.episode = result.episode;
   transition_.step = result.steps;

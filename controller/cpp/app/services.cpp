@@ -1,5 +1,7 @@
 #include "app/services.hpp"
 
+#include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -8,15 +10,8 @@
 namespace serl_rt {
 namespace {
 
-Value fault_counts(const FaultCounters& counters) {
-  Value::Map counts;
-  const FaultSnapshot snapshot = counters.snapshot();
-  for (std::size_t i = 0; i < snapshot.size(); ++i) {
-    if (snapshot[i].count == 0) continue;
-    counts.emplace_back(std::string(to_string(static_cast<Fault>(i))), snapshot[i].count);
-  }
-  return counts;
-}
+// A script that steps the arm at up to this rate sees a new state each time.
+constexpr double kLowestStateRateHz = 200.0;
 
 Value verdict_value(const PolicyVerdict& verdict) {
   if (!verdict.accepted) throw Error(verdict.reason);
@@ -37,33 +32,70 @@ Value recorder_value(const FlightRecorder* recorder) {
 }  // namespace
 
 Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
-                   ControlPort& port, Controller& controller, ControlLoop& loop,
-                   PolicyManager& policies, PolicyLoop& policy_loop, FlightRecorder* recorder,
-                   std::atomic<bool>& halted)
-    : port_(port),
+                   const TaskConfig& task, Gripper& gripper, Controller& controller,
+                   ControlLoop& loop, PolicyManager& policies, PolicyLoop& policy_loop,
+                   FlightRecorder* recorder, std::atomic<bool>& halted)
+    : gripper_(gripper),
       controller_(controller),
       loop_(loop),
       policies_(policies),
       policy_loop_(policy_loop),
       recorder_(recorder),
       halted_(halted),
-      gains_(controller.config().gains) {
+      robot_commands_(task, controller, gripper, [this] { return newest(); },
+                      {[this] { halt(); }, [this] { halted_ = false; },
+                       [this](std::span<const double> action, double valid_s) {
+                         policy_loop_.intervene(action, valid_s);
+                       }}) {
   if (config.state_address != "none") publisher_.emplace(messaging, config.state_address);
+  period_ = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(
+      1.0 / std::max(kLowestStateRateHz, task.contract.policy_rate_hz)));
+  watcher_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
   if (config.command_address != "none") {
-    server_.emplace(std::move(messaging), config.command_address, commands());
+    server_.emplace(std::move(messaging), config.command_address, commands(),
+                    [this](const wire::StreamTarget& target) { robot_commands_.follow(target); });
   }
 }
 
-void Services::publish_state() {
-  if (!publisher_) return;
-  const ControllerStatus status = controller_.status();
-  publisher_->publish(port_.state(), port_.gripper().opening(),
-                      Value::Map{{"mode", to_string(status.mode)},
-                                 {"stopped", status.stopped},
-                                 {"ticks", status.ticks},
-                                 {"policy_version", status.policy_version},
-                                 {"episode", policy_loop_.episode()},
-                                 {"steps", policy_loop_.steps()}});
+State Services::newest() const {
+  const std::scoped_lock lock(mutex_);
+  return state_;
+}
+
+void Services::watch(const std::stop_token& stop) {
+  State state;
+  auto next = std::chrono::steady_clock::now();
+  while (!stop.stop_requested()) {
+    next = std::max(next + period_, std::chrono::steady_clock::now());
+    std::this_thread::sleep_until(next);
+    if (!loop_.observed().read(state)) continue;  // no tick since: nothing new to tell
+    {
+      const std::scoped_lock lock(mutex_);
+      state_ = state;
+    }
+    if (publisher_) publish(state);
+  }
+}
+
+void Services::publish(const State& state) {
+  const std::array<double, 7> reference = controller_.status().reference;
+  Value::Map report = controller_report(controller_);
+  report.emplace_back("halted", halted_.load());
+  report.emplace_back("paused", policy_loop_.paused());
+  report.emplace_back("episode", policy_loop_.episode());
+  report.emplace_back("steps", policy_loop_.steps());
+  publisher_->publish(
+      state, gripper_.opening(),
+      {Vec3(reference.data()), Quat(reference[6], reference[3], reference[4], reference[5])},
+      std::move(report));
+}
+
+void Services::halt() {
+  halted_ = true;  // first: a move that begins now sees it, or is stopped by the request
+  controller_.request_stop();
+  policy_loop_.set_paused(true);
+  policy_loop_.end_episode();
+  if (recorder_ != nullptr) recorder_->trigger("operator_stop");
 }
 
 Value Services::status() const {
@@ -71,7 +103,9 @@ Value Services::status() const {
   const PolicyStatus policies = policies_.status();
   const LoopTiming timing = loop_.timing();
   return Value::Map{{"mode", to_string(controller.mode)},
+                    {"in_charge", to_string(controller.in_charge)},
                     {"stopped", controller.stopped},
+                    {"halted", halted_.load()},
                     {"paused", policy_loop_.paused()},
                     {"episode", policy_loop_.episode()},
                     {"steps", policy_loop_.steps()},
@@ -85,32 +119,6 @@ Value Services::status() const {
                     {"recorder", recorder_value(recorder_)}};
 }
 
-CommandSpec Services::set_gains() {
-  CommandSpec spec;
-  spec.name = "set_gains";
-  spec.summary = "change parameters of the impedance law; what is left out stays";
-  for (const GainField& field : kGainFields) {
-    spec.parameters.push_back(
-        (field.scalar != nullptr
-             ? Parameter::number(std::string(field.name), field.low, field.high)
-             : Parameter::numbers(std::string(field.name), 3, field.low, field.high))
-            .or_none());
-  }
-  spec.run = [this](const Arguments& arguments) {
-    for (const GainField& field : kGainFields) {
-      if (!arguments.has(field.name)) continue;
-      if (field.scalar != nullptr) {
-        gains_.*field.scalar = arguments.number(field.name);
-      } else {
-        gains_.*field.axes = Vec3(arguments.numbers(field.name).data());
-      }
-    }
-    controller_.gains().write(gains_);
-    return Value();
-  };
-  return spec;
-}
-
 CommandSpec Services::record() {
   CommandSpec spec;
   spec.name = "record";
@@ -121,11 +129,12 @@ CommandSpec Services::record() {
     const std::string cause = arguments.has("cause") ? arguments.text("cause") : "command";
     return Value(clean_text(recorder_->record(cause).string()));
   };
+  spec.slow = true;
   return spec;
 }
 
 std::vector<CommandSpec> Services::commands() {
-  return {
+  std::vector<CommandSpec> commands = {
       {"status", "what the controller does", {}, [this](const Arguments&) { return status(); }},
       {"pause",
        "hold when the running episode is over",
@@ -138,6 +147,9 @@ std::vector<CommandSpec> Services::commands() {
        "go on after a pause or a stop",
        {},
        [this](const Arguments&) {
+         if (!policy_loop_.may_act()) {
+           throw Error("there is no policy to go on with: the controller was started without one");
+         }
          halted_ = false;
          policy_loop_.set_paused(false);
          return Value();
@@ -149,34 +161,26 @@ std::vector<CommandSpec> Services::commands() {
          policy_loop_.end_episode();
          return Value();
        }},
-      {"stop",
-       "brake now, hold, and pause",
-       {},
-       [this](const Arguments&) {
-         halted_ = true;  // first: a move that begins now sees it, or is stopped by the request
-         controller_.request_stop();
-         policy_loop_.set_paused(true);
-         policy_loop_.end_episode();
-         if (recorder_ != nullptr) recorder_->trigger("operator_stop");
-         return Value();
-       }},
       {"rollback",
        "act with an older policy of the store and stay with it; 0: the one before",
        {Parameter::integer("version", 0, std::numeric_limits<std::int64_t>::max())},
        [this](const Arguments& arguments) {
          const auto version = static_cast<std::uint64_t>(arguments.integer("version"));
          return verdict_value(policies_.rollback(version));
-       }},
+       },
+       true},
       {"follow_learner",
        "take the learner's policies again after a rollback",
        {},
        [this](const Arguments&) {
          policies_.follow_learner();
          return Value();
-       }},
-      set_gains(),
+       },
+       true},
       record(),
   };
+  for (CommandSpec& command : robot_commands_.commands()) commands.push_back(std::move(command));
+  return commands;
 }
 
 }  // namespace serl_rt

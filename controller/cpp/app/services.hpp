@@ -1,21 +1,25 @@
-// What other programs on the robot PC see of the controller: its state, published at the policy
-// rate, and a few commands.
+// What other programs on the robot PC see of the controller: its state, published at least at the
+// policy rate whatever the policy does, and commands.
 #pragma once
 
 #include <atomic>
-#include <functional>
+#include <chrono>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "app/config.hpp"
 #include "app/flight_recorder.hpp"
 #include "app/policy_loop.hpp"
+#include "app/robot_commands.hpp"
 #include "core/control_loop.hpp"
 #include "core/controller.hpp"
 #include "link/command_server.hpp"
 #include "link/state_publisher.hpp"
-#include "policy/control_port.hpp"
 #include "policy/policy_manager.hpp"
 
 namespace serl_rt {
@@ -29,29 +33,34 @@ class Services {
  public:
   // Everything else must outlive this; `recorder` may be null. Throws Error when an address cannot
   // be bound.
-  Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config, ControlPort& port,
-           Controller& controller, ControlLoop& loop, PolicyManager& policies,
-           PolicyLoop& policy_loop, FlightRecorder* recorder, std::atomic<bool>& halted);
-
-  // Policy thread, after each step.
-  void publish_state();
+  Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
+           const TaskConfig& task, Gripper& gripper, Controller& controller, ControlLoop& loop,
+           PolicyManager& policies, PolicyLoop& policy_loop, FlightRecorder* recorder,
+           std::atomic<bool>& halted);
 
  private:
   std::vector<CommandSpec> commands();
-  CommandSpec set_gains();
   CommandSpec record();
   Value status() const;
+  State newest() const;
+  void watch(const std::stop_token& stop);
+  void publish(const State& state);
+  void halt();
 
-  ControlPort& port_;
+  Gripper& gripper_;
   Controller& controller_;
   ControlLoop& loop_;
   PolicyManager& policies_;
   PolicyLoop& policy_loop_;
   FlightRecorder* recorder_;   // null: none
   std::atomic<bool>& halted_;  // set by stop, cleared by resume
-  CartesianGains gains_;       // last set; command thread
+  RobotCommands robot_commands_;
+  std::chrono::nanoseconds period_{};
+  mutable std::mutex mutex_;  // state_
+  State state_;
   std::optional<StatePublisher> publisher_;
-  std::optional<CommandServer> server_;  // last: its thread uses the others
+  std::jthread watcher_;                 // uses what is above
+  std::optional<CommandServer> server_;  // last: its threads use the others
 };
 
 }  // namespace serl_rt

@@ -33,6 +33,7 @@ bool ControlLoop::step() noexcept {
 
   const bool written = driver_.write(tau);
   states_.write(state_);  // after the torque is on its way
+  observed_.write(state_);
   if (!written) controller_.faults().raise(Fault::kDriverLost);
   return written;
 }

@@ -41,8 +41,9 @@ class ControlLoop {
   // Same thread as step(): the next tick starts the controller anew, e.g. after the arm was placed.
   void restart() noexcept { started_ = false; }
 
-  // The state of each tick, for one reader (the policy thread).
+  // The state of each tick, each for one reader: the policy thread, and who tells others.
   Mailbox<State>& states() noexcept { return states_; }
+  Mailbox<State>& observed() noexcept { return observed_; }
 
   // The state of the last tick. Same thread as step().
   const State& state() const noexcept { return state_; }
@@ -62,6 +63,7 @@ class ControlLoop {
   Clock::time_point sampled_;  // when the last state was read
   TickTiming timing_;          // of the tick that runs, for its record
   Mailbox<State> states_;
+  Mailbox<State> observed_;
   Histogram compute_;
   Histogram period_;
   std::atomic<std::uint64_t> ticks_ = 0;

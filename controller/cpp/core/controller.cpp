@@ -1,5 +1,6 @@
 #include "core/controller.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.hpp"
@@ -30,7 +31,9 @@ std::string validate(const ControllerConfig& config) {
            validate(config.filter),
            validate(config.limits),
            validate(config.wall),
+           validate(config.velocity_wall),
            validate(config.stop),
+           validate(config.wrench),
            require(box.low.allFinite() && box.high.allFinite() &&
                        (box.low.array() < box.high.array()).all(),
                    "workspace low is not below high on every axis"),
@@ -41,6 +44,8 @@ std::string validate(const ControllerConfig& config) {
                    "guiding_damping is outside [0, 50] Nm s/rad"),
            require(config.gains_time_constant_s >= 0.0 && config.gains_time_constant_s <= 10.0,
                    "gains_time_constant_s is outside [0, 10] s"),
+           require(config.mode_fade_s >= 0.0 && config.mode_fade_s <= 0.2,
+                   "mode_fade_s is outside [0, 0.2] s"),
            require(config.move_fraction > 0.0 && config.move_fraction <= 1.0,
                    "move_fraction is outside (0, 1]"),
            require(config.move_tolerance > 0.0, "move_tolerance is not positive"),
@@ -59,8 +64,10 @@ Controller::Controller(const ControllerConfig& config)
       joint_filter_(config.filter),
       gain_filter_(config.gains, config.gains_time_constant_s),
       newest_gains_(config.gains),
+      wrench_(config.wrench, config.workspace),
       guard_(config.limits, config.stop),
-      limiter_(config.limits, config.wall) {
+      fade_(config.mode_fade_s),
+      limiter_(config.limits, config.wall, config.velocity_wall) {
   if (const std::string problem = validate(config); !problem.empty()) {
     throw Error("controller configuration: " + problem);
   }
@@ -72,6 +79,8 @@ void Controller::start(const State& state) noexcept {
   gain_filter_.reset(newest_gains_);
   posture_ = config_.nullspace_posture.value_or(state.q);
   hold();
+  law_mode_ = Mode::kHold;
+  fade_.cancel();
   status_.stopped = false;
   started_ = finite(state);  // else the first good sample starts it
 }
@@ -88,10 +97,10 @@ Vec7 Controller::tick(const State& state, const TickTiming& timing) noexcept {
   }
   if (!started_) start(state);
   take_gains(faults);
-  take_target(state, faults);
+  take_targets(state, faults);
   watch(state, faults);
   const Vec7 tau_law = law(state);
-  const Vec7 tau = limiter_.apply(tau_law, state, faults);
+  const Vec7 tau = limiter_.apply(smoothed(tau_law), state, faults);
   publish(state, timing, tau_law, tau, faults.set());
   return tau;
 }
@@ -107,16 +116,31 @@ void Controller::take_gains(TickFaults& faults) noexcept {
   gain_filter_.set_target(gains);
 }
 
-void Controller::take_target(const State& state, TickFaults& faults) noexcept {
+void Controller::take_targets(const State& state, TickFaults& faults) noexcept {
+  status_.in_charge = in_charge();
   Target target;
-  if (!targets_.read(target)) return;
-  if (const auto refusal = accept(target, state)) {
+  if (targets_.read(target)) take_target(target, Source::kPolicy, state, faults);
+  if (operator_targets_.read(target)) take_target(target, Source::kOperator, state, faults);
+}
+
+void Controller::take_target(const Target& target, Source source, const State& state,
+                             TickFaults& faults) noexcept {
+  const auto refusal =
+      source != status_.in_charge ? Refusal{Fault::kTargetNotInCharge} : accept(target, state);
+  if (refusal) {
     faults.raise(*refusal);
     status_.refused_sequence = target.sequence;
     status_.last_refusal = refusal->fault;
+    status_.refused_value = refusal->value;
+    status_.refused_limit = refusal->limit;
     return;
   }
   target_ = target;
+  if (target.mode == Mode::kCartesianWrench) {
+    const auto timeout_ns = static_cast<std::int64_t>(1e9 * config_.wrench.timeout_s);
+    const std::int64_t latest = state.time_ns + timeout_ns;
+    target_.deadline_ns = target.deadline_ns == 0 ? latest : std::min(latest, target.deadline_ns);
+  }
   status_.mode = target.mode;
   status_.target_sequence = target.sequence;
   status_.policy_version = target.policy_version;
@@ -141,6 +165,8 @@ std::optional<Refusal> Controller::accept(const Target& target, const State& sta
       return follow_pose(target, state);
     case Mode::kJointImpedance:
       return follow_joints(target, state);
+    case Mode::kCartesianWrench:
+      return push(target, state);
   }
   return Refusal{Fault::kTargetInvalid};
 }
@@ -170,6 +196,14 @@ std::optional<Refusal> Controller::follow_joints(const Target& target,
   }
   if (entering) joint_filter_.reset(state.q);
   joint_filter_.set_target(target.q);
+  return std::nullopt;
+}
+
+std::optional<Refusal> Controller::push(const Target& target, const State& state) noexcept {
+  if (status_.stopped) return Refusal{Fault::kTargetWhileStopped};
+  if (!target.wrench.allFinite()) return Refusal{Fault::kTargetInvalid};
+  if (status_.mode != Mode::kCartesianWrench) wrench_.enter(state);
+  wrench_.command(target.wrench);
   return std::nullopt;
 }
 
@@ -220,12 +254,25 @@ Vec7 Controller::law(const State& state) noexcept {
       return joint_impedance(state, joint_filter_.advance(), Vec7::Zero(), config_.joint_gains);
     case Mode::kJointMove:
       return move_law(state);
+    case Mode::kCartesianWrench:
+      return wrench_.torque(state);
     case Mode::kGravityCompensation:
       return state.coriolis - config_.guiding_damping.cwiseProduct(state.dq);
     case Mode::kHold:
       break;
   }
   return hold_law(state);
+}
+
+// Between two modes the torque goes over smoothly. A stop does not wait for that: then only the
+// torque's rate is limited.
+Vec7 Controller::smoothed(const Vec7& tau_law) noexcept {
+  if (status_.mode != law_mode_) {
+    law_mode_ = status_.mode;
+    fade_.begin(limiter_.last(), limiter_.last_step(), tau_law);
+  }
+  if (status_.stopped) fade_.cancel();
+  return tau_law + fade_.next();
 }
 
 // A moving arm is braked by the dampers alone, then held where it came to rest: a spring to where

@@ -16,7 +16,9 @@
 #include "core/seqlock.hpp"
 #include "core/target_check.hpp"
 #include "core/target_filter.hpp"
+#include "core/torque_fade.hpp"
 #include "core/types.hpp"
+#include "core/wrench.hpp"
 
 namespace serl_rt {
 
@@ -28,9 +30,12 @@ struct ControllerConfig {
   TargetFilterConfig filter;
   RobotLimits limits = fr3_limits();
   JointWall wall;
+  VelocityWall velocity_wall;
   JointStop stop;
   Workspace workspace;
   TargetSpeedLimits speed;
+  WrenchConfig wrench;
+  double mode_fade_s = 0.06;     // [s] in which the torque of the mode before fades out
   double move_fraction = 0.5;    // of dq_max and ddq_max, for kJointMove
   double move_tolerance = 0.02;  // [rad] a move is done when each joint is this close,
   double move_settle_s = 1.0;    // [s] or at the latest this long after the reference arrived
@@ -60,7 +65,7 @@ struct TickRecord {
   Pose reference;                   // what the law followed; the measured pose in joint modes
   Pose target;                      // where the reference goes; the same in joint modes
   Vec7 q_reference = Vec7::Zero();  // [rad] what the law followed; q in the other modes
-  Vec7 tau_law = Vec7::Zero();      // [Nm] before the limits
+  Vec7 tau_law = Vec7::Zero();      // [Nm] before fade and limits
   Vec7 tau = Vec7::Zero();          // [Nm] commanded
   Mode mode = Mode::kHold;
   FaultSet faults;
@@ -75,13 +80,16 @@ struct ControllerStatus {
   std::uint64_t ticks = 0;   // since construction
   Mode mode = Mode::kHold;
   bool stopped = false;  // only a hold, a joint move or hand guiding is accepted
+  Source in_charge = Source::kPolicy;
   Fault last_refusal = Fault::kTargetInvalid;  // meaningful if refused_sequence > 0
   std::uint64_t target_sequence = 0;           // last accepted
-  std::uint64_t refused_sequence = 0;          // last refused
-  std::uint64_t move_done_sequence = 0;        // last joint move that has arrived
-  std::uint64_t policy_version = 0;            // of the target being followed
-  std::uint64_t records_dropped = 0;           // the record ring was full
-  std::array<double, 7> reference{};           // [m, quaternion xyzw] what the law follows
+  std::uint64_t refused_sequence = 0;          // last refused, with what was found:
+  double refused_value = 0.0;
+  double refused_limit = 0.0;
+  std::uint64_t move_done_sequence = 0;  // last joint move that has arrived
+  std::uint64_t policy_version = 0;      // of the target being followed
+  std::uint64_t records_dropped = 0;     // the record ring was full
+  std::array<double, 7> reference{};     // [m, quaternion xyzw] what the law follows
 };
 
 // Not copyable: other threads hold on to its mailboxes.
@@ -105,8 +113,15 @@ class Controller {
   void set_record_ring(RecordRing* ring) noexcept { records_ = ring; }
 
   // One writer thread each. Targets and gains are checked by the tick that takes them over.
-  Mailbox<Target>& targets() noexcept { return targets_; }
+  Mailbox<Target>& targets() noexcept { return targets_; }                    // a policy's
+  Mailbox<Target>& operator_targets() noexcept { return operator_targets_; }  // a person's program
   Mailbox<CartesianGains>& gains() noexcept { return gains_; }
+
+  // Any thread: whose targets are followed from now on; the other's are refused.
+  void set_in_charge(Source source) noexcept {
+    in_charge_.store(source, std::memory_order_release);
+  }
+  Source in_charge() const noexcept { return in_charge_.load(std::memory_order_acquire); }
 
   // Any thread: brakes, holds, and refuses policy targets until a hold, a joint move or hand
   // guiding is asked for.
@@ -120,15 +135,19 @@ class Controller {
 
  private:
   void take_gains(TickFaults& faults) noexcept;
-  void take_target(const State& state, TickFaults& faults) noexcept;
+  void take_targets(const State& state, TickFaults& faults) noexcept;
+  void take_target(const Target& target, Source source, const State& state,
+                   TickFaults& faults) noexcept;
   std::optional<Refusal> accept(const Target& target, const State& state) noexcept;
   std::optional<Refusal> follow_pose(const Target& target, const State& state) noexcept;
   std::optional<Refusal> follow_joints(const Target& target, const State& state) noexcept;
+  std::optional<Refusal> push(const Target& target, const State& state) noexcept;
   std::optional<Refusal> begin_move(const Target& target, const State& state) noexcept;
   void watch(const State& state, TickFaults& faults) noexcept;
   void hold() noexcept;
   void stop() noexcept;
   Vec7 law(const State& state) noexcept;
+  Vec7 smoothed(const Vec7& tau_law) noexcept;
   Vec7 hold_law(const State& state) noexcept;
   Vec7 move_law(const State& state) noexcept;
   Vec7 joint_reference(const State& state) const noexcept;
@@ -138,8 +157,10 @@ class Controller {
   const ControllerConfig config_;
 
   Mailbox<Target> targets_;
+  Mailbox<Target> operator_targets_;
   Mailbox<CartesianGains> gains_;
   std::atomic<bool> stop_requested_ = false;
+  std::atomic<Source> in_charge_ = Source::kPolicy;
   FaultCounters counters_;
   Seqlock<ControllerStatus> published_;
   RecordRing* records_ = nullptr;
@@ -153,12 +174,15 @@ class Controller {
   GainFilter gain_filter_;
   CartesianGains newest_gains_;
   ErrorIntegral integral_;
+  WrenchLaw wrench_;
   JointMove move_;
   double move_time_s_ = 0.0;
   Vec7 hold_q_ = Vec7::Zero();
   int braking_ticks_ = 0;  // hold_q_ still follows the arm
   Vec7 posture_ = Vec7::Zero();
   JointGuard guard_;
+  Mode law_mode_ = Mode::kHold;  // of the last tick
+  TorqueFade fade_;
   TorqueLimiter limiter_;
 };
 

@@ -14,6 +14,8 @@ std::string_view to_string(Fault fault) noexcept {
       return "target_too_fast";
     case Fault::kTargetWhileStopped:
       return "target_while_stopped";
+    case Fault::kTargetNotInCharge:
+      return "target_not_in_charge";
     case Fault::kMoveTooFast:
       return "move_too_fast";
     case Fault::kGainsOutOfRange:

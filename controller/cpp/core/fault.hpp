@@ -16,6 +16,7 @@ enum class Fault : std::uint8_t {
   kTargetOutsideJointLimits,  // [rad] joint position, bound
   kTargetTooFast,             // [m/s or rad/s] peak speed towards it, limit
   kTargetWhileStopped,        // the arm was stopped: a hold, a joint move or hand guiding ends that
+  kTargetNotInCharge,         // a policy's while an operator is in charge, or the reverse
   kMoveTooFast,               // [s] requested duration, shortest allowed
   kGainsOutOfRange,
   // The arm went to hold.

@@ -31,7 +31,8 @@ class JointMove {
   double duration_s_ = 0.0;
 };
 
-// Shortest duration [s] at which no joint passes `fraction` of its velocity and acceleration limit.
+// Shortest duration [s] at which no joint passes `fraction` of its acceleration limit, nor of the
+// velocity that is allowed where it is on its way.
 double shortest_duration(const Vec7& start, const Vec7& goal, const RobotLimits& limits,
                          double fraction) noexcept;
 

@@ -21,6 +21,8 @@ RobotLimits fr3_limits() noexcept {
   limits.q_max << 2.7501, 1.7918, 2.9065, -0.1458, 2.8101, 4.5205, 3.0196;
   limits.dq_max << 2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26;
   limits.ddq_max.setConstant(10.0);
+  limits.velocity_offset << 0.30, 0.20, 0.20, 0.30, 0.35, 0.35, 0.35;
+  limits.deceleration << 6.0, 2.585, 3.5, 4.0, 17.0, 5.5, 17.0;
   limits.tau_max << 87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0;
   return limits;
 }
@@ -33,6 +35,37 @@ RobotLimits panda_limits() noexcept {
   limits.ddq_max << 15.0, 7.5, 10.0, 12.5, 15.0, 20.0, 20.0;
   limits.tau_max << 87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0;
   return limits;
+}
+
+VelocityRange velocity_range(const Vec7& q, const RobotLimits& limits) noexcept {
+  VelocityRange range;
+  for (int i = 0; i < kJoints; ++i) {
+    const auto allowed = [&](double distance) {
+      if (limits.deceleration[i] <= 0.0) return limits.dq_max[i];
+      const double braking = std::sqrt(2.0 * limits.deceleration[i] * std::max(0.0, distance));
+      return std::clamp(braking - limits.velocity_offset[i], 0.0, limits.dq_max[i]);
+    };
+    range.high[i] = allowed(limits.q_max[i] - q[i]);
+    range.low[i] = -allowed(q[i] - limits.q_min[i]);
+  }
+  return range;
+}
+
+Vec7 behind_velocity_wall(const Vec7& tau, const Vec7& q, const Vec7& dq, const RobotLimits& limits,
+                          const VelocityWall& wall) noexcept {
+  const VelocityRange range = velocity_range(q, limits);
+  Vec7 result = tau;
+  for (int i = 0; i < kJoints; ++i) {
+    const double outward = dq[i] > 0.0 ? 1.0 : -1.0;
+    const double allowed = dq[i] > 0.0 ? range.high[i] : -range.low[i];
+    const double excess = std::abs(dq[i]) - wall.fraction * allowed;
+    if (excess <= 0.0) continue;
+    const double width = (wall.full - wall.fraction) * allowed;
+    const double left = width > 0.0 ? std::max(0.0, 1.0 - excess / width) : 0.0;
+    if (outward * tau[i] > 0.0) result[i] *= left;
+    result[i] -= outward * wall.damping[i] * excess;
+  }
+  return result;
 }
 
 Vec7 joint_wall_torque(const Vec7& q, const Vec7& dq, const RobotLimits& limits,
@@ -60,6 +93,10 @@ std::string validate(const RobotLimits& limits) {
     constexpr const char* kAllowed = "is not positive and finite";
     if (!positive(limits.dq_max[i])) return joint_error("dq_max", i, limits.dq_max[i], kAllowed);
     if (!positive(limits.ddq_max[i])) return joint_error("ddq_max", i, limits.ddq_max[i], kAllowed);
+    if (!(limits.velocity_offset[i] >= 0.0) || !(limits.deceleration[i] >= 0.0)) {
+      return joint_error("velocity_offset or deceleration", i, limits.deceleration[i],
+                         "is negative");
+    }
     if (!positive(limits.tau_max[i])) return joint_error("tau_max", i, limits.tau_max[i], kAllowed);
   }
   if (!(limits.tau_step > 0.0 && limits.tau_step <= 1.0)) {
@@ -84,6 +121,19 @@ std::string validate(const JointWall& wall) {
   return {};
 }
 
+std::string validate(const VelocityWall& wall) {
+  if (!(wall.fraction > 0.0 && wall.fraction < wall.full && wall.full <= 1.0)) {
+    return "velocity wall fraction = " + std::to_string(wall.fraction) +
+           " and full = " + std::to_string(wall.full) + " must rise within (0, 1]";
+  }
+  for (int i = 0; i < kJoints; ++i) {
+    if (!(wall.damping[i] >= 0.0 && wall.damping[i] <= 100.0)) {
+      return joint_error("velocity wall damping", i, wall.damping[i], "is outside [0, 100]");
+    }
+  }
+  return {};
+}
+
 std::string validate(const JointStop& stop) {
   if (!(stop.position_margin >= 0.0 && stop.position_margin <= 0.5)) {
     return "stop position_margin = " + std::to_string(stop.position_margin) +
@@ -93,13 +143,18 @@ std::string validate(const JointStop& stop) {
     return "stop velocity_fraction = " + std::to_string(stop.velocity_fraction) +
            " is outside (0, 1]";
   }
+  if (!(stop.velocity_margin >= 0.0 && stop.velocity_margin <= 0.1)) {
+    return "stop velocity_margin = " + std::to_string(stop.velocity_margin) +
+           " rad/s is outside [0, 0.1]";
+  }
   return {};
 }
 
 JointGuard::JointGuard(const RobotLimits& limits, const JointStop& stop) noexcept
-    : q_low_(limits.q_min.array() + stop.position_margin),
-      q_high_(limits.q_max.array() - stop.position_margin),
-      dq_high_(stop.velocity_fraction * limits.dq_max) {}
+    : limits_(limits),
+      stop_(stop),
+      q_low_(limits.q_min.array() + stop.position_margin),
+      q_high_(limits.q_max.array() - stop.position_margin) {}
 
 void JointGuard::reset() noexcept {
   beyond_position_ = false;
@@ -120,20 +175,27 @@ bool JointGuard::passed(const State& state, TickFaults& faults) noexcept {
   }
   beyond_position_ = beyond_position;
 
-  const bool beyond_velocity = (state.dq.cwiseAbs() - dq_high_).maxCoeff(&joint) > 0.0;
+  const VelocityRange range = velocity_range(state.q, limits_);
+  const Vec7 dq_high = (stop_.velocity_fraction * range.high).cwiseMax(stop_.velocity_margin);
+  const Vec7 dq_low = (stop_.velocity_fraction * range.low).cwiseMin(-stop_.velocity_margin);
+  const bool beyond_velocity =
+      (state.dq - dq_high).cwiseMax(dq_low - state.dq).maxCoeff(&joint) > 0.0;
   if (beyond_velocity && !beyond_velocity_) {
-    faults.raise(Fault::kJointVelocityLimit, state.dq[joint], dq_high_[joint]);
+    const double dq = state.dq[joint];
+    faults.raise(Fault::kJointVelocityLimit, dq, dq > 0.0 ? dq_high[joint] : dq_low[joint]);
     passed = true;
   }
   beyond_velocity_ = beyond_velocity;
   return passed;
 }
 
-TorqueLimiter::TorqueLimiter(const RobotLimits& limits, const JointWall& wall) noexcept
-    : limits_(limits), wall_(wall) {}
+TorqueLimiter::TorqueLimiter(const RobotLimits& limits, const JointWall& wall,
+                             const VelocityWall& velocity_wall) noexcept
+    : limits_(limits), wall_(wall), velocity_wall_(velocity_wall) {}
 
 void TorqueLimiter::reset(const Vec7& tau_commanded) noexcept {
   last_.setZero();
+  last_step_.setZero();
   if (tau_commanded.allFinite()) {
     last_ = tau_commanded.cwiseMax(-limits_.tau_max).cwiseMin(limits_.tau_max);
   }
@@ -146,7 +208,8 @@ Vec7 TorqueLimiter::apply(const Vec7& tau, const State& state, TickFaults& fault
     wanted.setZero();
   }
 
-  wanted += joint_wall_torque(state.q, state.dq, limits_, wall_);
+  wanted = behind_velocity_wall(wanted, state.q, state.dq, limits_, velocity_wall_) +
+           joint_wall_torque(state.q, state.dq, limits_, wall_);
 
   Eigen::Index joint = 0;
   if ((wanted.cwiseAbs() - limits_.tau_max).maxCoeff(&joint) > 0.0) {
@@ -159,12 +222,14 @@ Vec7 TorqueLimiter::apply(const Vec7& tau, const State& state, TickFaults& fault
     faults.raise(Fault::kTorqueRateLimited, step[joint], limits_.tau_step);
     wanted = last_ + step.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
   }
+  last_step_ = wanted - last_;
   last_ = wanted;
   return wanted;
 }
 
 Vec7 TorqueLimiter::ramp_down() noexcept {
-  last_ -= last_.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
+  last_step_ = -last_.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
+  last_ += last_step_;
   return last_;
 }
 

@@ -10,19 +10,42 @@
 namespace serl_rt {
 
 struct RobotLimits {
-  Vec7 q_min, q_max;      // [rad]
-  Vec7 dq_max;            // [rad/s]
-  Vec7 ddq_max;           // [rad/s^2]
-  Vec7 tau_max;           // [Nm]
-  double tau_step = 1.0;  // [Nm] largest change per tick: 1000 Nm/s
+  Vec7 q_min, q_max;  // [rad]
+  Vec7 dq_max;        // [rad/s]
+  Vec7 ddq_max;       // [rad/s^2]
+  // A joint must be able to brake before its limit: near it, less than dq_max is allowed,
+  // -offset + sqrt(2 deceleration distance). No deceleration: dq_max everywhere.
+  Vec7 velocity_offset = Vec7::Zero();  // [rad/s]
+  Vec7 deceleration = Vec7::Zero();     // [rad/s^2]
+  Vec7 tau_max;                         // [Nm]
+  double tau_step = 1.0;                // [Nm] largest change per tick: 1000 Nm/s
 };
 
-// Franka Research 3: libfranka 0.21, rate_limiting.h (joint limits, dq, ddq) and the FCI manual
-// (87/12 Nm, 1000 Nm/s).
+// Franka Research 3: libfranka 0.21, rate_limiting.h (joint limits, dq and its dependence on the
+// position, ddq) and the FCI manual (87/12 Nm, 1000 Nm/s).
 RobotLimits fr3_limits() noexcept;
 
 // Franka Emika Panda ("FER"): FCI manual, section Robot and interface specifications.
 RobotLimits panda_limits() noexcept;
+
+// Velocities that are allowed at a position [rad/s].
+struct VelocityRange {
+  Vec7 low, high;  // low <= 0 <= high
+};
+VelocityRange velocity_range(const Vec7& q, const RobotLimits& limits) noexcept;
+
+// Keeps each joint slower than its limit, whatever the law asks for. Above `fraction` of what
+// velocity_range() allows a damper acts on the excess, and the torque that drives the joint further
+// fades to nothing until `full`.
+struct VelocityWall {
+  double fraction = 0.65;
+  double full = 0.85;
+  Vec7 damping{80.0, 80.0, 80.0, 80.0, 10.0, 10.0, 10.0};  // [Nm s/rad]
+};
+
+// What becomes of `tau`.
+Vec7 behind_velocity_wall(const Vec7& tau, const Vec7& q, const Vec7& dq, const RobotLimits& limits,
+                          const VelocityWall& wall) noexcept;
 
 // Spring and damper that push a joint back from its limit. Inside the zone the spring grows
 // linearly from nothing to `torque` at the limit; the damper acts only on the way out.
@@ -38,12 +61,14 @@ Vec7 joint_wall_torque(const Vec7& q, const Vec7& dq, const RobotLimits& limits,
 // When a measured joint counts as beyond its limit.
 struct JointStop {
   double position_margin = 0.01;    // [rad] inside the limit
-  double velocity_fraction = 0.95;  // of dq_max
+  double velocity_fraction = 0.95;  // of what velocity_range() allows,
+  double velocity_margin = 0.05;    // [rad/s] but at least this much: next to a limit it allows 0
 };
 
 // Empty, or what is wrong.
 std::string validate(const RobotLimits& limits);
 std::string validate(const JointWall& wall);
+std::string validate(const VelocityWall& wall);
 std::string validate(const JointStop& stop);
 
 // Notices the tick at which a measured joint passes a limit. Only the passing counts: an arm that
@@ -57,15 +82,18 @@ class JointGuard {
   bool passed(const State& state, TickFaults& faults) noexcept;
 
  private:
-  Vec7 q_low_, q_high_, dq_high_;
+  RobotLimits limits_;
+  JointStop stop_;
+  Vec7 q_low_, q_high_;
   bool beyond_position_ = false;
   bool beyond_velocity_ = false;
 };
 
-// Finite check -> joint wall -> torque clamp -> torque-rate limit, in this order.
+// Finite check -> joint and velocity walls -> torque clamp -> torque-rate limit, in this order.
 class TorqueLimiter {
  public:
-  TorqueLimiter(const RobotLimits& limits, const JointWall& wall) noexcept;
+  TorqueLimiter(const RobotLimits& limits, const JointWall& wall,
+                const VelocityWall& velocity_wall = {}) noexcept;
 
   // The torque that the robot has now; taken as zero where it is not finite.
   void reset(const Vec7& tau_commanded) noexcept;
@@ -78,11 +106,14 @@ class TorqueLimiter {
   Vec7 ramp_down() noexcept;
 
   const Vec7& last() const noexcept { return last_; }
+  const Vec7& last_step() const noexcept { return last_step_; }  // change in the last tick
 
  private:
   RobotLimits limits_;
   JointWall wall_;
+  VelocityWall velocity_wall_;
   Vec7 last_ = Vec7::Zero();
+  Vec7 last_step_ = Vec7::Zero();
 };
 
 }  // namespace serl_rt

@@ -46,6 +46,7 @@ enum class Mode : std::uint8_t {
   kCartesianImpedance,   // follow Target::pose
   kJointImpedance,       // follow Target::q
   kJointMove,            // minimum-jerk motion to Target::q, then hold there
+  kCartesianWrench,      // push with Target::wrench
   kGravityCompensation,  // no torque but damping: hand guiding
 };
 
@@ -59,10 +60,19 @@ constexpr const char* to_string(Mode mode) noexcept {
       return "joint_impedance";
     case Mode::kJointMove:
       return "joint_move";
+    case Mode::kCartesianWrench:
+      return "cartesian_wrench";
     case Mode::kGravityCompensation:
       return "gravity_compensation";
   }
   return "unknown";
+}
+
+// Whose targets the 1 kHz loop follows.
+enum class Source : std::uint8_t { kPolicy, kOperator };
+
+constexpr const char* to_string(Source source) noexcept {
+  return source == Source::kPolicy ? "policy" : "operator";
 }
 
 // What the policy (or a person) wants from the 1 kHz loop.
@@ -70,9 +80,10 @@ struct Target {
   Mode mode = Mode::kHold;
   Pose pose;                         // for kCartesianImpedance
   Vec7 q = Vec7::Zero();             // [rad] for joint modes
+  Vec6 wrench = Vec6::Zero();        // [N, Nm] base frame, for kCartesianWrench
   double duration_s = 0.0;           // [s] of a kJointMove; 0: as fast as the limits allow
   std::int64_t deadline_ns = 0;      // robot time after which the target is stale -> hold; 0: none
-  std::uint64_t sequence = 0;        // grows with every new target
+  std::uint64_t sequence = 0;        // grows with every new target of its source
   std::uint64_t policy_version = 0;  // 0: not from a policy
 };
 

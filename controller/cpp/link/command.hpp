@@ -61,6 +61,9 @@ struct CommandSpec {
   // Called on the command server's thread. Its result is sent back; an exception's text is the
   // error of the reply.
   std::function<Value(const Arguments&)> run;
+  // Takes longer than a moment: runs on the thread of the slow ones, one after the other, so that
+  // the others (a stop!) never wait for it.
+  bool slow = false;
 };
 
 }  // namespace serl_rt

@@ -9,9 +9,10 @@ StatePublisher::StatePublisher(std::shared_ptr<Messaging> messaging, const std::
   socket_.bind(endpoint);
 }
 
-void StatePublisher::publish(const State& state, double gripper, Value::Map status) {
+void StatePublisher::publish(const State& state, double gripper, const Pose& reference,
+                             Value::Map status) {
   const std::vector<Bytes> message =
-      wire::encode(wire::StateSample{sequence_++, std::move(status), state, gripper});
+      wire::encode(wire::StateSample{sequence_++, std::move(status), state, gripper, reference});
   const std::vector<BytesView> frames(message.begin(), message.end());
   socket_.send(frames);
 }

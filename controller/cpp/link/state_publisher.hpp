@@ -17,9 +17,9 @@ class StatePublisher {
   // Throws Error when it cannot listen there.
   StatePublisher(std::shared_ptr<Messaging> messaging, const std::string& endpoint);
 
-  // `gripper`: opening fraction. `status`: whatever else a reader should know.
-  // Throws WireError when `status` is larger than a header may be.
-  void publish(const State& state, double gripper, Value::Map status);
+  // `gripper`: opening fraction. `reference`: what the law follows. `status`: whatever else a
+  // reader should know. Throws WireError when `status` is larger than a header may be.
+  void publish(const State& state, double gripper, const Pose& reference, Value::Map status);
 
   std::string endpoint() const { return socket_.endpoint(); }
 

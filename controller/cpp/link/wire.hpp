@@ -106,6 +106,18 @@ struct Reply {
   Value result;
 };
 
+// One of a stream of targets: not answered, the newest counts.
+struct StreamTarget {
+  enum class Kind { kPose, kJoints, kWrench, kAction };
+  static constexpr double kMinTimeout = 0.02;  // [s]
+  static constexpr double kMaxTimeout = 5.0;
+  static constexpr std::size_t kMaxValues = 32;
+
+  Kind kind = Kind::kPose;
+  std::vector<double> values;  // finite; pose 7, joints 7, wrench 6, action: the contract's length
+  double timeout_s = 0.5;      // without another one after this long the arm holds
+};
+
 inline constexpr std::string_view kStateTopic = "state";
 
 struct StateSample {
@@ -113,9 +125,11 @@ struct StateSample {
   Value::Map status;
   State state;
   double gripper = 0.0;  // opening fraction
+  Pose reference;        // what the impedance law follows
 };
 
 using ControllerMessage = std::variant<Hello, Transitions, PolicyRequest, PolicyResult, Heartbeat>;
+using OperatorMessage = std::variant<Command, StreamTarget>;
 using LearnerMessage = std::variant<Welcome, Ack, PolicyOffer, Policy, HelloRequired, Refused>;
 
 // The first frame of each message; the arrays of Transitions and the data of Policy follow it.
@@ -132,6 +146,7 @@ Bytes encode(const HelloRequired& message);
 Bytes encode(const Refused& message);
 Bytes encode(const Command& message);
 Bytes encode(const Reply& message);
+Bytes encode(const StreamTarget& message);
 
 // All frames of a state message: topic, header, arrays.
 std::vector<Bytes> encode(const StateSample& message);
@@ -139,7 +154,7 @@ std::vector<Bytes> encode(const StateSample& message);
 // Views in the results point into `frames`.
 ControllerMessage decode_controller_message(const Frames& frames);
 LearnerMessage decode_learner_message(const Frames& frames);
-Command decode_command(const Frames& frames);
+OperatorMessage decode_operator_message(const Frames& frames);
 Reply decode_reply(const Frames& frames);
 
 }  // namespace serl_rt::wire

@@ -49,6 +49,8 @@ def transitions(images: Sequence[tuple[str, tuple[int, ...]]] = ()) -> m.Transit
 
 def state() -> m.StateSample:
     """Return a sample with every value different."""
+    jacobian = np.eye(6, 7)
+    jacobian[0, 6] = 0.5 / 1.75
     return m.StateSample(
         sequence=7,
         time_ns=123_456_789_000,
@@ -60,6 +62,8 @@ def state() -> m.StateSample:
         tcp_vel=np.array([1.5, 1.125, 1.25, 1.375, 1.5, 1.625]),
         tcp_wrench=np.arange(6) - 2.5,
         gripper=np.array([0.75]),
+        jacobian=jacobian.ravel(),
+        reference=np.array([0.5, 0.2, 0.4, 0.5, 0.5, -0.5, 0.5]),
     )
 
 
@@ -82,6 +86,7 @@ def messages() -> dict[str, m.AnyMessage]:
         "reply": m.Reply(
             9, False, "no such command", {"list": [1, -129, 2**32, -(2**31), 1.5, 2.0]}
         ),
+        "target": m.StreamTarget("wrench", [1.0, -2.0, 3.5, 0.0, 0.0, 0.25], 0.1),
         "state": state(),
     }
 
