@@ -213,6 +213,7 @@ std::optional<Refusal> Controller::begin_move(const Target& target, const State&
     return refusal;
   }
   move_time_s_ = 0.0;
+  law_mode_ = Mode::kHold;  // a move in place of a move is another law: faded into
   if (!config_.nullspace_posture) posture_ = target.q;
   status_.stopped = false;
   return std::nullopt;
