@@ -211,7 +211,11 @@ class CommandedRobot:
         self._commands.send_target(StreamTarget("action", values.tolist(), valid))
 
     def _stream(self, kind: str, values: NDArray[np.float64]) -> None:
-        self._commands.send_target(StreamTarget(kind, values.tolist(), self._target_timeout))
+        self.stream(StreamTarget(kind, values.tolist(), self._target_timeout))
+
+    def stream(self, target: StreamTarget) -> None:
+        """Send a target as it is; the controller checks it."""
+        self._commands.send_target(target)
 
     def set_gains(self, **gains: float | ArrayLike) -> None:
         """Change parameters of the impedance law; see Robot.set_gains()."""

@@ -1,0 +1,119 @@
+"""A robot in a `with` block: used, interrupted, and ended whatever happens."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serl_rt.controller.franka_robot import FrankaRobot
+from serl_rt.controller.robot import (
+    MoveInterruptedError,
+    Robot,
+    RobotConnectionError,
+    RobotError,
+    TargetRefusedError,
+)
+
+
+def start(folder: Path, *options: str) -> FrankaRobot:
+    return FrankaRobot(
+        options=[
+            "--record", "off", "--rt-priority", "0", "--policies", str(folder / "p"), *options,
+        ],
+        target_timeout=2.0,
+    )  # fmt: skip
+
+
+def process_of(robot: FrankaRobot) -> subprocess.Popen[bytes]:
+    return robot._process._process
+
+
+def test_the_example_of_the_manual(tmp_path: Path) -> None:
+    with start(tmp_path) as robot:
+        assert isinstance(robot, Robot)
+        state = robot.get_state()
+        assert state["mode"] == "hold"
+        assert state["in_charge"] == "operator"
+        goal = state["joint_positions"] + 0.05
+        robot.move_to_joint_positions(goal)
+        assert np.allclose(robot.get_state()["joint_positions"], goal, atol=0.02)
+        with pytest.raises(TargetRefusedError, match="joint_limits"):
+            robot.move_to_joint_positions(goal + 3.0)
+        pose = robot.get_state()["tcp_pose"].copy()
+        pose[2] += 0.02
+        end = time.monotonic() + 20.0
+        while abs(robot.get_state()["tcp_pose"][2] - pose[2]) > 0.005:
+            robot.set_tcp_pose(pose)
+            robot.wait_period(0.05)
+            assert time.monotonic() < end
+        assert robot.get_state()["mode"] == "cartesian_impedance"
+        with pytest.raises(RobotError, match="no policy"):
+            robot.command("resume")
+        process, folder = process_of(robot), robot._process._folder
+    assert process.returncode == 0
+    assert not folder.exists()
+
+
+def test_a_stop_from_another_thread_interrupts_a_move(tmp_path: Path) -> None:
+    with start(tmp_path) as robot:
+        q = robot.get_state()["joint_positions"]
+        stopper = threading.Timer(0.5, robot.stop)
+        stopper.start()
+        with pytest.raises(MoveInterruptedError, match="stopped"):
+            robot.move_to_joint_positions(q + 0.3, duration=20.0)
+        stopper.join()
+        state = robot.get_state()
+        assert state["halted"]
+        robot.recover()
+        assert not robot.get_state()["halted"]
+
+
+def test_an_exception_ends_the_controller(tmp_path: Path) -> None:
+    def fail() -> None:
+        with start(tmp_path) as robot:
+            processes.append(process_of(robot))
+            raise ZeroDivisionError
+
+    processes: list[subprocess.Popen[bytes]] = []
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert processes[0].returncode == 0
+
+
+def test_a_script_that_dies_takes_its_controller_along(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from serl_rt.controller.franka_robot import FrankaRobot\n"
+        f"robot = FrankaRobot(options=['--record', 'off', '--policies', {str(tmp_path)!r}])\n"
+        "print(robot._process._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    controller = int(done.stdout)
+    end = time.monotonic() + 20.0
+    while Path(f"/proc/{controller}/cmdline").exists() and alive(controller):
+        assert time.monotonic() < end, "the controller lives on"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return state != "Z"
+
+
+def test_a_controller_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RobotConnectionError, match="nosuch"):
+        FrankaRobot(task="nosuch")
+    with pytest.raises(ValueError, match="needs no driver"):
+        FrankaRobot(driver="pylibfranka")
