@@ -40,6 +40,7 @@ COMMANDS = {
     "inspect": Command(
         "serl_rt.export.inspect", "learner", "describe a policy, a task or a demonstration file"
     ),
+    "http": Command("serl_rt.controller.http.command", "http", "serve SERL's HTTP routes"),
     "doctor": Command(
         "serl_rt.controller.doctor.command", "controller", "check that this machine can run an arm"
     ),
