@@ -1,0 +1,571 @@
+"""SERL's HTTP routes over a robot that only remembers: replies, units, refusals, clients."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient
+
+from serl_rt.controller.http.app import make_app
+from serl_rt.controller.http.command import UsageError, main, read_token
+from serl_rt.controller.http.gripper_dialect import Dialect, GripperDialect, GripperType
+from serl_rt.controller.http.guard import Guard
+from serl_rt.controller.http.parameters import RANGES, merge
+from serl_rt.controller.http.service import RobotService
+from serl_rt.controller.robot import (
+    GripperState,
+    MoveInterruptedError,
+    RobotConnectionError,
+    RobotDescription,
+    RobotState,
+    UnsupportedError,
+)
+
+TOOL_DOWN = [1.0, 0.0, 0.0, 0.0]
+POSE = [0.5, 0.1, 0.3, *TOOL_DOWN]
+TOKEN = "0123456789abcdef"
+# The 23 routes of SERL's and HIL-SERL's servers -> a body, and the text they answer (None: JSON).
+ROUTES: dict[str, tuple[dict[str, Any] | None, str | None]] = {
+    "startimp": (None, "Started impedance"),
+    "stopimp": (None, "Stopped impedance"),
+    "pose": ({"arr": POSE}, "Moved"),
+    "getpos": (None, None),
+    "getpos_euler": (None, None),
+    "getvel": (None, None),
+    "getforce": (None, None),
+    "gettorque": (None, None),
+    "getq": (None, None),
+    "getdq": (None, None),
+    "getjacobian": (None, None),
+    "getstate": (None, None),
+    "jointreset": (None, "Reset Joint"),
+    "activate_gripper": (None, "Activated"),
+    "reset_gripper": (None, "Reset"),
+    "open_gripper": (None, "Opened"),
+    "close_gripper": (None, "Closed"),
+    "close_gripper_slow": (None, "Closed"),
+    "move_gripper": ({"gripper_pos": 100}, "Moved Gripper"),
+    "get_gripper": (None, None),
+    "clearerr": (None, "Clear"),
+    "update_param": ({"translational_stiffness": 1500}, "Updated compliance parameters"),
+    "set_load": (
+        {"mass": 0.5, "F_x_center_load": [0, 0, 0.1], "load_inertia": [0.001, 0, 0] * 3},
+        "Set Load",
+    ),
+}
+
+
+class RememberingGripper:
+    """A gripper that arrives at once."""
+
+    max_width = 0.08
+
+    def __init__(self) -> None:
+        self.width = 0.08
+        self.calls: list[str] = []
+
+    def open(self, *, wait: bool = True) -> None:
+        assert not wait
+        self.width = self.max_width
+
+    def close(self, *, wait: bool = True) -> None:
+        assert not wait
+        self.calls.append("close")
+        self.width = 0.0
+
+    def move(self, width: float, *, speed: float | None = None, wait: bool = True) -> None:
+        assert not wait
+        assert 0 <= width <= self.max_width
+        self.width = width
+
+    def grasp(
+        self,
+        width: float = 0.0,
+        *,
+        speed: float | None = None,
+        force: float | None = None,
+        wait: bool = True,
+    ) -> bool:
+        if speed is not None:
+            raise UnsupportedError("one speed")
+        self.close(wait=wait)
+        return False
+
+    def is_grasped(self) -> bool:
+        return False
+
+    def state(self) -> GripperState:
+        return GripperState(self.width, self.width / self.max_width, False, False)
+
+    def stop(self) -> None: ...
+
+    def activate(self) -> None:
+        self.calls.append("activate")
+
+    def disconnect(self) -> None: ...
+
+
+class RememberingRobot:
+    """A robot that is where it was last told to be, and keeps what it was told."""
+
+    def __init__(self, gripper: RememberingGripper | None = None) -> None:
+        self.gripper = gripper
+        self.pose = np.array(POSE)
+        self.poses: list[np.ndarray] = []
+        self.wrenches: list[np.ndarray] = []
+        self.gains: dict[str, Any] = {
+            "translational_stiffness": 2000.0,
+            "translational_clip": [0.01, 0.01, 0.01],
+            "translational_clip_neg": [0.01, 0.01, 0.01],
+            "rotational_clip": [0.05, 0.05, 0.05],
+            "rotational_clip_neg": [0.05, 0.05, 0.05],
+        }
+        self.load: tuple[float, list[float], list[list[float]]] | None = None
+        self.halted = self.stopped = self.lost = False
+        self.in_charge = "operator"
+        self.recovered = 0
+        self.resets: list[list[float]] = []
+        self.moving = threading.Event()
+        self.may_arrive = threading.Event()
+        self.may_arrive.set()
+
+    def get_state(self) -> RobotState:
+        if self.lost:
+            raise RobotConnectionError("no state from tcp://127.0.0.1:5590 within 2 s")
+        opening = self.gripper.state().opening if self.gripper else 0.0
+        return RobotState(
+            time_ns=1,
+            joint_positions=np.arange(7) / 10,
+            joint_velocities=np.arange(7) / 100,
+            joint_torques=np.zeros(7),
+            tcp_pose=self.pose,
+            tcp_vel=np.arange(6) / 10,
+            tcp_force=np.array([1.0, 2.0, 3.0]),
+            tcp_torque=np.array([0.1, 0.2, 0.3]),
+            jacobian=np.arange(42.0).reshape(6, 7),
+            gripper_width=opening * 0.08,
+            gripper_opening=opening,
+            target_pose=self.pose,
+            mode="hold",
+            in_charge=self.in_charge,
+            stopped=self.stopped,
+            halted=self.halted,
+            faults={},
+        )
+
+    def describe(self) -> RobotDescription:
+        return RobotDescription(
+            task="test",
+            policy_rate_hz=10.0,
+            workspace_low=[0.3, -0.3, 0.0],
+            workspace_high=[0.7, 0.3, 0.6],
+            q_min=[-3.0] * 7,
+            q_max=[3.0] * 7,
+            dq_max=[2.0] * 7,
+            reset_q=[0.0] * 7,
+            reset_duration_s=1.0,
+            wrench_cap=[10.0] * 6,
+            gripper_max_width=0.08,
+        )
+
+    def move_to_joint_positions(
+        self, q: ArrayLike, *, duration: float | None = None, timeout: float | None = None
+    ) -> None:
+        self.resets.append(np.asarray(q).tolist())
+        self.moving.set()
+        assert self.may_arrive.wait(10)
+        if self.stopped:
+            raise MoveInterruptedError("the move ended early: the arm is in hold, stopped")
+
+    def joint_reset(self, *, duration: float | None = None) -> None:
+        self.move_to_joint_positions([0.0] * 7)
+
+    def set_tcp_pose(self, pose: ArrayLike) -> None:
+        self.pose = np.asarray(pose)
+        self.poses.append(self.pose)
+
+    def set_joint_positions(self, q: ArrayLike) -> None: ...
+
+    def set_wrench(self, wrench: ArrayLike) -> None:
+        self.wrenches.append(np.asarray(wrench))
+
+    def set_gains(self, **gains: float | ArrayLike) -> None:
+        self.gains |= gains
+
+    def get_gains(self) -> dict[str, float | list[float]]:
+        return dict(self.gains)
+
+    def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
+        assert np.shape(inertia) == (3, 3)
+        self.load = mass, np.asarray(center_of_mass).tolist(), np.asarray(inertia).tolist()
+
+    def hold(self) -> None: ...
+
+    def guide(self) -> None: ...
+
+    def stop(self) -> None:
+        self.stopped = self.halted = True
+        self.may_arrive.set()
+
+    def recover(self) -> None:
+        self.stopped = self.halted = False
+        self.recovered += 1
+
+    def wait_period(self, period: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+HIL_FRANKA = GripperDialect(GripperType.FRANKA, Dialect.HIL_SERL)
+
+
+def serve(
+    robot: RememberingRobot, dialect: GripperDialect = HIL_FRANKA, **options: Any
+) -> TestClient:
+    service = RobotService(lambda: robot, dialect, **options)
+    return TestClient(
+        Guard(make_app(service)),  # type: ignore[arg-type]
+        base_url="http://127.0.0.1:5000",
+        raise_server_exceptions=False,
+    )
+
+
+@pytest.fixture
+def robot() -> RememberingRobot:
+    return RememberingRobot(RememberingGripper())
+
+
+@pytest.fixture
+def client(robot: RememberingRobot) -> Iterator[TestClient]:
+    with serve(robot) as client:
+        yield client
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_each_of_serls_routes_answers(route: str, client: TestClient) -> None:
+    body, text = ROUTES[route]
+    reply = client.post(f"/{route}", json=body)
+    assert reply.status_code == 200, reply.text
+    if text is None:
+        assert reply.headers["content-type"] == "application/json"
+        assert isinstance(reply.json(), dict)
+    else:
+        assert reply.text == text
+        assert reply.headers["content-type"].startswith("text/")
+
+
+def test_the_openapi_page_lists_serls_23_routes(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert len(ROUTES) == 23
+    assert {f"/{route}" for route in ROUTES} <= set(paths)
+    assert all("post" in paths[f"/{route}"] for route in ROUTES)
+    assert client.get("/docs").status_code == 200
+
+
+def test_state_has_serls_names_shapes_and_units(client: TestClient) -> None:
+    state = client.post("/getstate").json()
+    shapes = {name: np.shape(value) for name, value in state.items()}
+    assert shapes == {
+        "pose": (7,), "vel": (6,), "force": (3,), "torque": (3,), "q": (7,), "dq": (7,),
+        "jacobian": (6, 7), "gripper_pos": (),
+    }  # fmt: skip
+    assert state["pose"] == POSE
+    # The tool points down: about x by half a turn, so y and z of a wrench change their sign.
+    np.testing.assert_allclose(state["force"], [1, -2, -3], atol=1e-12)
+    np.testing.assert_allclose(state["torque"], [0.1, -0.2, -0.3], atol=1e-12)
+    for route, name in {
+        "getpos": "pose", "getvel": "vel", "getforce": "force", "gettorque": "torque",
+        "getq": "q", "getdq": "dq", "getjacobian": "jacobian",
+    }.items():  # fmt: skip
+        assert client.post(f"/{route}").json() == {name: state[name]}
+
+
+def test_euler_angles_are_extrinsic_xyz(client: TestClient, robot: RememberingRobot) -> None:
+    yaw = 0.4
+    robot.pose = np.array([0.5, 0.0, 0.2, 0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+    pose = client.post("/getpos_euler").json()["pose"]
+    np.testing.assert_allclose(pose, [0.5, 0.0, 0.2, 0.0, 0.0, yaw], atol=1e-9)
+
+
+def test_a_pose_is_followed_with_its_quaternion_normalised(
+    client: TestClient, robot: RememberingRobot
+) -> None:
+    assert client.post("/pose", json={"arr": [0.4, 0, 0.2, 0.8, 0, 0, 0]}).text == "Moved"
+    np.testing.assert_allclose(robot.poses, [[0.4, 0, 0.2, 1, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ('{"arr": [0.5, 0, 0.3, 1, 0, 0]}', 422, "at least 7"),
+        ('{"arr": [NaN, 0, 0.3, 1, 0, 0, 0]}', 422, "finite"),
+        ('{"arr": [1e999, 0, 0.3, 1, 0, 0, 0]}', 422, "finite"),
+        ('{"arr": ["left", 0, 0.3, 1, 0, 0, 0]}', 422, "valid number"),
+        ('{"arr": [0.5, 0, 0.3, 0.01, 0, 0, 0]}', 422, "unit quaternion"),
+        ('{"pose": [0.5, 0, 0.3, 1, 0, 0, 0]}', 422, "arr"),
+        ('{"arr": [0.5', 422, "JSON"),
+        ("", 422, "required"),
+        ('{"arr": [0.71, 0, 0.3, 1, 0, 0, 0]}', 409, "x = 0.7100 m is outside"),
+        ('{"arr": [0.5, 0, -0.01, 1, 0, 0, 0]}', 409, "z = -0.0100 m is outside"),
+    ],
+)
+def test_a_wrong_pose_is_refused_by_name(
+    body: str, status: int, says: str, client: TestClient, robot: RememberingRobot
+) -> None:
+    reply = client.post("/pose", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == status
+    assert says in reply.text
+    assert "Traceback" not in reply.text
+    assert robot.poses == []
+
+
+def test_a_persons_stop_is_not_undone_by_a_clients_loop(
+    client: TestClient, robot: RememberingRobot
+) -> None:
+    robot.stop()
+    for route, body in (("clearerr", None), ("pose", {"arr": POSE}), ("jointreset", None)):
+        reply = client.post(f"/{route}", json=body)
+        assert reply.status_code == 409
+        assert "/startimp" in reply.json()["detail"]
+    assert robot.poses == []
+    assert client.post("/startimp").status_code == 200
+    assert client.post("/pose", json={"arr": POSE}).status_code == 200
+
+
+def test_clearing_recovers_from_a_limit_and_is_free_otherwise(
+    client: TestClient, robot: RememberingRobot
+) -> None:
+    client.post("/clearerr")
+    assert robot.recovered == 0
+    robot.stopped = True
+    assert client.post("/pose", json={"arr": POSE}).status_code == 409
+    assert client.post("/clearerr").text == "Clear"
+    assert robot.recovered == 1
+    assert client.post("/pose", json={"arr": POSE}).status_code == 200
+
+
+def test_while_a_policy_acts_a_pose_is_refused(client: TestClient, robot: RememberingRobot) -> None:
+    robot.in_charge = "policy"
+    reply = client.post("/pose", json={"arr": POSE})
+    assert reply.status_code == 409
+    assert "policy" in reply.json()["detail"]
+
+
+def test_without_a_controller_every_route_says_so(
+    client: TestClient, robot: RememberingRobot
+) -> None:
+    robot.lost = True
+    for route in ("getstate", "pose", "clearerr", "getq"):
+        reply = client.post(f"/{route}", json=ROUTES[route][0])
+        assert reply.status_code == 503
+        assert "no state from" in reply.json()["detail"]
+    robot.lost = False
+    assert client.post("/getstate").status_code == 200
+
+
+def test_a_mistake_of_the_server_shows_no_traceback(
+    client: TestClient, robot: RememberingRobot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> RobotState:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(robot, "get_state", fail)
+    reply = client.post("/getstate")
+    assert reply.status_code == 500
+    assert "secret" not in reply.text
+
+
+def test_during_a_joint_reset_others_see_the_state_may_stop_and_move_nothing(
+    client: TestClient, robot: RememberingRobot
+) -> None:
+    robot.may_arrive.clear()
+    replies = []
+    resetting = threading.Thread(target=lambda: replies.append(client.post("/jointreset")))
+    resetting.start()
+    assert robot.moving.wait(10)
+    busy = client.post("/pose", json={"arr": POSE})
+    assert busy.status_code == 409
+    assert "another request" in busy.json()["detail"]
+    assert client.post("/getstate").status_code == 200
+    assert client.post("/stopimp").text == "Stopped impedance"
+    resetting.join(10)
+    assert replies[0].status_code == 409
+    assert "ended early" in replies[0].json()["detail"]
+    assert robot.poses == []
+
+
+def test_a_joint_reset_may_have_a_target_of_its_own(robot: RememberingRobot) -> None:
+    target = [0, 0, 0, -1.9, 0, 2, 0]
+    with serve(robot, reset_q=target) as client:
+        client.post("/jointreset")
+    assert robot.resets == [target]
+
+
+def test_parameters_are_mapped_and_bounded(client: TestClient, robot: RememberingRobot) -> None:
+    reply = client.post(
+        "/update_param",
+        json={
+            "translational_stiffness": 3000,
+            "translational_clip_y": 0.003,
+            "translational_clip_neg_x": 0.002,
+            "rotational_clip_z": 0.5,  # HIL-SERL's RAM task; its controller bounds it, too
+        },
+    )
+    assert reply.text == "Updated compliance parameters"
+    assert reply.headers["x-clamped"] == "rotational_clip_z=0.1"
+    assert robot.gains["translational_stiffness"] == 3000
+    assert robot.gains["translational_clip"] == [0.01, 0.003, 0.01]
+    assert robot.gains["translational_clip_neg"] == [0.002, 0.01, 0.01]
+    assert robot.gains["rotational_clip"] == [0.05, 0.05, 0.1]
+
+
+@pytest.mark.parametrize("body", ['{"stiffness": 1}', '{"rotational_damping": NaN}', "[]", "3"])
+def test_wrong_parameters_are_refused(body: str, client: TestClient) -> None:
+    reply = client.post("/update_param", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+    assert reply.json()["detail"]
+
+
+def test_no_value_leaves_its_range() -> None:
+    rng = np.random.default_rng(0)
+    clips = {name: [0.05] * 3 for name in ("translational_clip", "translational_clip_neg",
+                                           "rotational_clip", "rotational_clip_neg")}  # fmt: skip
+    for _ in range(200):
+        names = rng.choice(sorted(RANGES), 5, replace=False)
+        wanted = {str(name): float(rng.normal(0, 1000)) for name in names}
+        gains, clamped = merge(wanted, dict(clips))
+        for name, value in wanted.items():
+            low, high = RANGES[name]
+            stem, _, axis = name.rpartition("_")
+            got = gains[stem]["xyz".index(axis)] if stem in clips else gains[name]  # type: ignore[index]
+            assert got == min(high, max(low, value))
+            assert (name in clamped) == (got != value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "dialect", "open_", "half", "closed", "position_of_half"),
+    [
+        ("Franka", "hil-serl", 1.0, 0.5, 0.0, 102),
+        ("Franka", "serl", 0.08, 0.04, 0.0, 102),
+        ("Robotiq", "hil-serl", 1.0, 0.5, 0.0, 127.5),
+        ("Robotiq", "serl", 0, 128, 255, 127.5),
+    ],
+)
+def test_the_gripper_counts_as_in_serl(
+    type_: str,
+    dialect: str,
+    open_: float,
+    half: float,
+    closed: float,
+    position_of_half: float,
+    robot: RememberingRobot,
+) -> None:
+    assert robot.gripper is not None
+    with serve(robot, GripperDialect(GripperType(type_), Dialect(dialect))) as client:
+
+        def reported() -> float:
+            value = client.post("/get_gripper").json()["gripper"]
+            assert client.post("/getstate").json()["gripper_pos"] == value
+            return float(value)
+
+        client.post("/close_gripper")
+        assert reported() == closed
+        client.post("/open_gripper")
+        assert reported() == open_
+        client.post("/move_gripper", json={"gripper_pos": position_of_half})
+        assert reported() == pytest.approx(half, rel=0.01)
+        client.post("/move_gripper", json={"gripper_pos": -5})
+        assert reported() == (closed if type_ == "Franka" else open_)
+
+
+def test_without_a_gripper_states_have_zero_and_commands_are_refused() -> None:
+    with serve(RememberingRobot(), GripperDialect(GripperType.NONE, Dialect.SERL)) as client:
+        assert client.post("/getstate").json()["gripper_pos"] == 0.0
+        assert client.post("/get_gripper").json() == {"gripper": 0.0}
+        reply = client.post("/close_gripper")
+        assert reply.status_code == 409
+        assert "no gripper" in reply.json()["detail"]
+
+
+def test_a_load_reaches_the_robot(client: TestClient, robot: RememberingRobot) -> None:
+    body = ROUTES["set_load"][0]
+    assert body is not None
+    assert client.post("/set_load", json=body).text == "Set Load"
+    assert robot.load == (0.5, [0, 0, 0.1], [[0.001, 0, 0]] * 3)
+    assert client.post("/set_load", json=body | {"mass": -1}).status_code == 422
+
+
+def test_a_wrench_reaches_the_robot(client: TestClient, robot: RememberingRobot) -> None:
+    assert client.post("/wrench", json={"arr": [1, 2, 3, 0, 0, 1]}).text == "Moved"
+    np.testing.assert_array_equal(robot.wrenches, [[1, 2, 3, 0, 0, 1]])
+    assert client.post("/reset").text == "Reset"
+
+
+def test_a_token_is_needed_where_there_is_one(robot: RememberingRobot) -> None:
+    service = RobotService(lambda: robot, HIL_FRANKA)
+    with TestClient(Guard(make_app(service), TOKEN), base_url="http://robot:5000") as client:  # type: ignore[arg-type]
+        assert client.post("/getstate").status_code == 401
+        assert client.post("/getstate", headers={"authorization": "Bearer no"}).status_code == 401
+        assert client.post("/getstate", headers={"authorization": "Basic =="}).status_code == 401
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        assert client.post("/getstate", headers=bearer).status_code == 200
+        # What requests makes of http://serl:TOKEN@robot:5000/
+        basic = base64.b64encode(f"serl:{TOKEN}".encode()).decode()
+        reply = client.post("/getstate", headers={"authorization": f"Basic {basic}"})
+        assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "http://evil.example"}, 403),
+        ({"host": "evil.example"}, 403),  # a name that was pointed at 127.0.0.1
+        ({"origin": "http://127.0.0.1:5000"}, 200),
+        ({"host": "localhost:5000"}, 200),
+        ({"content-length": "100000000"}, 413),
+        ({"content-length": "many"}, 411),
+    ],
+)
+def test_web_pages_and_endless_bodies_are_kept_out(
+    headers: dict[str, str], status: int, client: TestClient
+) -> None:
+    assert client.post("/getstate", headers=headers).status_code == status
+
+
+def test_other_machines_need_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERL_RT_HTTP_TOKEN", raising=False)
+    assert read_token("127.0.0.1", None) is None
+    with pytest.raises(UsageError, match="needs a token"):
+        read_token("0.0.0.0", None)
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    assert read_token("0.0.0.0", file) == TOKEN
+    file.write_text("short")
+    with pytest.raises(UsageError, match="at least 16"):
+        read_token("0.0.0.0", file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--host", "0.0.0.0"], "needs a token"),
+        (["--token-file", "/nonexistent"], "cannot be read"),
+        (["--start", "franka"], "needs --robot-ip"),
+    ],
+)
+def test_wrong_options_are_sentences(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SERL_RT_HTTP_TOKEN", raising=False)
+    assert main(arguments) == 1
+    assert says in capsys.readouterr().err
