@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     from serl_rt.controller.http.app import make_app
 
     arguments = _parse(argv)
+    # The server ends by itself on this signal and then raises it again; what was started must end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         token = read_token(arguments.host, arguments.token_file)
         with ExitStack() as stack:
