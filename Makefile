@@ -1,7 +1,7 @@
 # Everything a user or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-fci build cpp demo demo-vision demo-smoke test test-sanitize bench bench-vision fci lint tidy format clean
+.PHONY: help setup setup-fci build cpp demo demo-vision demo-smoke test test-sanitize bench bench-learner bench-vision fci lint tidy format clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -44,6 +44,9 @@ test-sanitize: cpp ## only the C++ tests under AddressSanitizer, UBSan and Threa
 
 bench: cpp ## measure every speed against its control; writes runs/bench/latest.json
 	@$(VENV_PYTHON) -m bench $(BENCH_ARGS)
+
+bench-learner: setup ## critic updates/s and memory of the learner against SB3, SBX, any command
+	@$(VENV_PYTHON) -m bench.learner $(BENCH_ARGS)
 
 bench-vision: cpp ## the same for what images add
 	@$(VENV_PYTHON) -m bench.vision $(BENCH_ARGS)

@@ -55,7 +55,8 @@ def compile_updates(
     stays eager with a warning, unless `required`.
     """
     try:
-        compiled = CompiledUpdates(agent, required=required)
+        size = example.size // critic_actor_ratio
+        compiled = CompiledUpdates(agent, part_size=size, required=required)
     except ValueError as error:
         if required:
             raise
@@ -77,7 +78,9 @@ class CompiledUpdates:
     warning), unless `required`.
     """
 
-    def __init__(self, agent: SACAgent, *, required: bool = False) -> None:
+    def __init__(
+        self, agent: SACAgent, *, part_size: int | None = None, required: bool = False
+    ) -> None:
         if any(_has_dropout(module) for module in agent.state.networks.modules()):
             raise ValueError("compiled updates draw no dropout masks: set dropout_rate to none")
         if agent.state.step_unused:
@@ -85,6 +88,7 @@ class CompiledUpdates:
         if agent.numerics.precision == "float16":
             raise ValueError("compiled updates do not skip what overflows float16: use bfloat16")
         self.agent = agent
+        self.part_size = part_size
         self.required = required
         self._steps: dict[Key, TracedUpdate | None] = {}
 
@@ -103,9 +107,16 @@ class CompiledUpdates:
             self._steps[key] = self._compile(batch, key[0])
         return self._steps[key]
 
+    def _parts(self, batch: Batch) -> int:
+        """Into how many pieces of `part_size` a batch is cut."""
+        size, agent = self.part_size or batch.size, self.agent
+        # An imitation term is a mean over the demonstrations, of which the pieces have unlike many.
+        whole = agent.config.bc_weight > 0.0 or agent.numerics.accumulation > 1
+        return 1 if whole or batch.size % size else batch.size // size
+
     def _compile(self, batch: Batch, names: frozenset[str]) -> TracedUpdate | None:
         try:
-            step, gain = _checked_step(self.agent, batch, names)
+            step, gain = _checked_step(self.agent, batch, names, self._parts(batch))
         except Exception as error:  # the compiler raises what its passes raise
             if self.required:
                 raise
@@ -130,7 +141,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
 
 
 def _checked_step(
-    agent: SACAgent, batch: Batch, names: frozenset[str]
+    agent: SACAgent, batch: Batch, names: frozenset[str], parts: int
 ) -> tuple[TracedUpdate, float]:
     """Compile an update, compare it with the eager one on copies of the agent, and time both.
 
@@ -140,7 +151,7 @@ def _checked_step(
     for clone in (reference, trial):
         clone.compiled = None
         clone.draws = GeneratorDraws(torch.Generator(clone.state.device).manual_seed(0))
-    step = TracedUpdate(trial, batch, names, inductor)
+    step = TracedUpdate(trial, batch, names, inductor, parts)
     reference.update_eagerly(batch, names)
     step(batch)
     _check_parity(trial.state, reference.state, names)

@@ -11,9 +11,9 @@ from types import FrameType
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
-_LARGEST_MMAP_THRESHOLD = 1 << 25  # glibc refuses more
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # <malloc.h>
 _KEEP_BYTES = 1 << 30
+_GROW_BYTES = 1 << 26
 
 
 def keep_freed_memory() -> None:
@@ -24,7 +24,8 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        mallopt(_M_MMAP_MAX, 0)  # its threshold cannot be raised beyond 32 MiB
+        mallopt(_M_TOP_PAD, _GROW_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 

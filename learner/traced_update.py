@@ -7,7 +7,7 @@ so that equal operations can be merged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.dialect.common.cse_pass import CSEPass
 from torch.utils import _pytree as pytree
 
-from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.agents.losses import mean_info
+from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.optim import BETA1, BETA2, EPS, Optimizer, clip_by_global_norm
 
 if TYPE_CHECKING:
@@ -30,49 +31,61 @@ Compiler = Callable[[GraphModule, list[Tensor]], Callable[..., Any]]
 
 
 class TracedUpdate:
-    """The update of some networks on batches of one shape, traced and handed to a compiler."""
+    """The update of some networks on batches of one shape, traced and handed to a compiler.
+
+    With `parts` the batch goes through in as many pieces, whose gradients are averaged before the
+    one step: the same update with activations that fit into a core's cache.
+    """
 
     def __init__(
-        self, agent: SACAgent, batch: Batch, names: frozenset[str], compiler: Compiler
+        self,
+        agent: SACAgent,
+        batch: Batch,
+        names: frozenset[str],
+        compiler: Compiler,
+        parts: int = 1,
     ) -> None:
         self.names = [name for name in agent.losses() if name in names]
+        self.parts = parts
         self.requests, draws = self._record_draws(agent, batch)
         self.bind(agent)
-        inputs = [*self._given(batch, draws), *self._held]
-        count = len(inputs) - len(self._held)
-
-        def function(*tensors: Tensor) -> Info:
-            given = pytree.tree_unflatten(list(tensors[:count]), self._given_spec)
-            held = pytree.tree_unflatten(list(tensors[count:]), self._held_spec)
-            return self._update(agent, given, held)
-
-        copies = [tensor.detach().clone() for tensor in inputs]
-        with torch.enable_grad():
-            graph = make_fx(function, decomposition_table=DECOMPOSITIONS)(*copies)
-        merged = CSEPass()(graph)
-        assert merged is not None
-        self.compiled = compiler(merged.graph_module, copies)
+        scalars = self._scalars()
+        if parts == 1:
+            given = {"batch": _fields(batch), "draws": draws, "scalars": scalars}
+            self._whole = Traced(self._update, given, self._held, compiler)
+        else:
+            piece = next(self._pieces(batch, draws))
+            self._piece = Traced(self._accumulate, piece, self._held, compiler)
+            self._finish = Traced(self._step, {"scalars": scalars}, self._held, compiler)
 
     def bind(self, agent: SACAgent) -> None:
         """Work on this agent's tensors from now on; they may change, but not be replaced."""
         self.agent = agent
         state = agent.state
-        held = {
+        moments = {
+            name: (state.optimizers[name].first_moments, state.optimizers[name].second_moments)
+            for name in self.names
+        }
+        held: dict[str, Any] = {
             "networks": [p.detach() for p in state.networks.parameters()],
             "targets": [p.detach() for p in state.targets.parameters()],
-            "moments": {
-                name: (state.optimizers[name].first_moments, state.optimizers[name].second_moments)
-                for name in self.names
-            },
+            "moments": moments,
         }
-        self._held, self._held_spec = pytree.tree_flatten(held)
+        if self.parts > 1:
+            held["sums"] = {n: [torch.zeros_like(m) for m in moments[n][0]] for n in self.names}
+        self._held = Held(held)
 
     def __call__(self, batch: Batch) -> Info:
         """Update the agent in place and return the metrics."""
         state = self.agent.state
         draws = [getattr(self.agent.draws, kind)(*sizes) for kind, sizes in self.requests]
-        with torch.no_grad():
-            info: Info = dict(self.compiled(*self._given(batch, draws), *self._held))
+        info: Info
+        if self.parts == 1:
+            given = {"batch": _fields(batch), "draws": draws, "scalars": self._scalars()}
+            info = self._whole(given, self._held)
+        else:
+            info = mean_info([self._piece(p, self._held) for p in self._pieces(batch, draws)])
+            self._finish({"scalars": self._scalars()}, self._held)
         for name in self.names:
             optimizer = state.optimizers[name]
             optimizer.set_count(optimizer.count + 1)
@@ -92,22 +105,53 @@ class TracedUpdate:
             agent.draws = draws
         return recorder.requests, recorder.values
 
-    def _given(self, batch: Batch, draws: Sequence[Tensor]) -> list[Tensor]:
-        """Return what is new at every update: the batch, the draws, rates and bias corrections."""
-        given = {
-            "batch": {k: v for k, v in batch._asdict().items() if v is not None},
-            "draws": list(draws),
-            "scalars": [self.agent.state.optimizers[name].step_scalars() for name in self.names],
-        }
-        flat, self._given_spec = pytree.tree_flatten(given)
-        return flat
+    def _scalars(self) -> list[Tensor]:
+        """Return rates and bias corrections, which are new at every update."""
+        return [self.agent.state.optimizers[name].step_scalars() for name in self.names]
 
-    def _update(self, agent: SACAgent, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
-        """The traced function: writes parameters, moments and targets; returns the metrics."""
-        state = agent.state
-        networks = [p.detach().requires_grad_() for p in held["networks"]]
+    def _pieces(self, batch: Batch, draws: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
+        """Cut the batch, and the noise of its rows, into the parts."""
+        size = batch.size // self.parts
+        for start in range(0, batch.size, size):
+            rows = slice(start, start + size)
+            noise = [
+                draw[rows] if kind == "normal" else draw
+                for (kind, _), draw in zip(self.requests, draws, strict=True)
+            ]
+            yield {"batch": _fields(slice_batch(batch, start, start + size)), "draws": noise}
+
+    # What is traced: reads first, writes last.
+
+    def _update(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
+        gradients, info = self._gradients(given, held)
+        self._apply(gradients, given["scalars"], held)
+        return info
+
+    def _accumulate(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
+        gradients, info = self._gradients(given, held)
+        for name, new in gradients.items():
+            for total, gradient in zip(held["sums"][name], new, strict=True):
+                total.copy_(total + gradient / self.parts)
+        return info
+
+    def _step(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
+        self._apply(held["sums"], given["scalars"], held)
+        for totals in held["sums"].values():
+            for total in totals:
+                total.zero_()
+        return {}
+
+    def _places(self) -> dict[str, list[int]]:
+        """Return where each optimizer's parameters are among all."""
+        state = self.agent.state
         place = {id(p): i for i, p in enumerate(state.networks.parameters())}
-        places = {n: [place[id(p)] for p in state.optimizers[n].parameters] for n in self.names}
+        return {n: [place[id(p)] for p in state.optimizers[n].parameters] for n in self.names}
+
+    def _gradients(
+        self, given: Mapping[str, Any], held: Mapping[str, Any]
+    ) -> tuple[dict[str, Sequence[Tensor]], Info]:
+        agent, places = self.agent, self._places()
+        networks = [p.detach().requires_grad_() for p in held["networks"]]
         batch = Batch(**given["batch"])
         draws, agent.draws = agent.draws, _GivenDraws(given["draws"])
         info: Info = {}
@@ -123,28 +167,78 @@ class TracedUpdate:
                 info |= metrics
         finally:
             agent.draws = draws
+        return gradients, info
+
+    @torch.no_grad()
+    def _apply(
+        self,
+        gradients: Mapping[str, Sequence[Tensor]],
+        scalars: Sequence[Tensor],
+        held: Mapping[str, Any],
+    ) -> None:
+        """Write new parameters, moments and targets."""
+        state, places = self.agent.state, self._places()
         new = list(held["networks"])
         writes: list[tuple[Tensor, Tensor]] = []
-        with torch.no_grad():
-            for name, scalars in zip(self.names, given["scalars"], strict=True):
-                own = [new[i] for i in places[name]]
-                changed, moments = adam_step(
-                    state.optimizers[name], own, gradients[name], held["moments"][name], scalars
-                )
-                for i, parameter in zip(places[name], changed, strict=True):
-                    new[i] = parameter
-                writes += moments
-            writes += [
-                (old, p) for old, p in zip(held["networks"], new, strict=True) if p is not old
-            ]
-            if "critic" in self.names:
-                rate = agent.config.soft_target_update_rate
-                for target, source in state.target_places():
-                    old = held["targets"][target]
-                    writes.append((old, old.lerp(new[source], rate)))
-            for old, value in writes:
-                old.copy_(value)
-        return info
+        for name, values in zip(self.names, scalars, strict=True):
+            own = [new[i] for i in places[name]]
+            changed, moments = adam_step(
+                state.optimizers[name], own, gradients[name], held["moments"][name], values
+            )
+            for i, parameter in zip(places[name], changed, strict=True):
+                new[i] = parameter
+            writes += moments
+        writes += [(old, p) for old, p in zip(held["networks"], new, strict=True) if p is not old]
+        if "critic" in self.names:
+            rate = self.agent.config.soft_target_update_rate
+            for target, source in state.target_places():
+                old = held["targets"][target]
+                writes.append((old, old.lerp(new[source], rate)))
+        for old, value in writes:
+            old.copy_(value)
+
+
+class Held:
+    """A tree of tensors that stay the same objects, flattened once."""
+
+    def __init__(self, tree: Any) -> None:
+        self.leaves, self.spec = pytree.tree_flatten(tree)
+
+
+class Traced:
+    """A function of a tree of new tensors and a tree of held ones, traced and compiled."""
+
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Info],
+        given: Any,
+        held: Held,
+        compiler: Compiler,
+    ) -> None:
+        leaves, spec = pytree.tree_flatten(given)
+        count = len(leaves)
+
+        def flat(*tensors: Tensor) -> Info:
+            return function(
+                pytree.tree_unflatten(list(tensors[:count]), spec),
+                pytree.tree_unflatten(list(tensors[count:]), held.spec),
+            )
+
+        copies = [tensor.detach().clone() for tensor in (*leaves, *held.leaves)]
+        with torch.enable_grad():
+            graph = make_fx(flat, decomposition_table=DECOMPOSITIONS)(*copies)
+        merged = CSEPass()(graph)
+        assert merged is not None
+        self.compiled = compiler(merged.graph_module, copies)
+
+    @torch.no_grad()
+    def __call__(self, given: Any, held: Held) -> Info:
+        result: Info = self.compiled(*pytree.tree_leaves(given), *held.leaves)
+        return result
+
+
+def _fields(batch: Batch) -> dict[str, Any]:
+    return {name: value for name, value in batch._asdict().items() if value is not None}
 
 
 def adam_step(

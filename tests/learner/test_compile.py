@@ -45,14 +45,21 @@ def test_traced_updates_follow_eager_ones(utd_ratio: int, monkeypatch: pytest.Mo
     compare_with_eager(utd_ratio)
 
 
+def test_a_batch_in_pieces_gives_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "inductor", lambda graph, _: graph)
+    compare_with_eager(4, part_size=8, bc_weight=0.0)
+
+
 @pytest.mark.slow
 def test_compiled_updates_follow_eager_ones() -> None:
     compare_with_eager(2)
 
 
-def compare_with_eager(utd_ratio: int) -> None:
-    eager, compiled = make_agent(bc_weight=0.1), make_agent(bc_weight=0.1)
-    compiled.compiled = CompiledUpdates(compiled, required=True)
+def compare_with_eager(
+    utd_ratio: int, part_size: int | None = None, bc_weight: float = 0.1
+) -> None:
+    eager, compiled = make_agent(bc_weight=bc_weight), make_agent(bc_weight=bc_weight)
+    compiled.compiled = CompiledUpdates(compiled, part_size=part_size, required=True)
     for seed in range(6):
         batch = random_batch(32, seed)
         infos = []
