@@ -1,9 +1,9 @@
 """Compiled updates: the whole update as one traced function, compiled by TorchInductor.
 
 An eager update of small networks spends most of its time between its operations. Here losses,
-gradients, Adam and the targets' EMA become one graph (see traced_update.py), and the compiler fuses
-what is between the matrix products. A compiled update is compared with the eager one before it is
-used.
+gradients, Adam and the targets' EMA become one graph (see traced_update.py and
+tracing.py), and the compiler fuses what is between the matrix products. A compiled update is
+compared with the eager one before it is used.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class Numerics:
     precision: str = "float32"
     accumulation: int = 1
     """Parts of a batch whose gradients are averaged: less memory for the same update."""
+    cuda_graphs: bool = True
+    """Launch compiled updates on a GPU as CUDA graphs."""
     scale: float = field(init=False, default=1.0)
     """Factor on the losses, 1 but for float16."""
     skipped: int = field(init=False, default=0)

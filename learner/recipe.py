@@ -132,6 +132,7 @@ class TrainingRecipe:
     matmul_precision: str = setting(
         "high", choices=("highest", "high", "medium"), doc='on a GPU; "high" allows TF32'
     )
+    cuda_graphs: bool = setting(True, doc="of compiled updates on a GPU")
     compile: str = setting("off", choices=("off", "auto", "on"), doc="20 s at start, then faster")
 
 

@@ -81,7 +81,7 @@ def build_agent(
 
 def numerics(recipe: TrainingRecipe) -> Numerics:
     """Return how gradients are computed."""
-    return Numerics(recipe.precision, recipe.gradient_accumulation)
+    return Numerics(recipe.precision, recipe.gradient_accumulation, recipe.cuda_graphs)
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
