@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench import policies, replay, ticks, transport
+from bench import http_routes, policies, replay, ticks, transport
 from bench.policy_files import write_policy
 from bench.rows import Row, machine, table, write
 from serl_rt.export.task import load_task
@@ -33,6 +33,7 @@ def sections(folder: Path, seconds: float) -> dict[str, Callable[[], list[Row]]]
         "late": lambda: policies.late_tick_rows(folder, seconds),
         "transport": transport.rows,
         "replay": replay.rows,
+        "http": http_routes.rows,
     }
 
 
