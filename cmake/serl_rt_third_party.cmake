@@ -48,7 +48,7 @@ find_path(onnxruntime_INCLUDE_DIR onnxruntime_cxx_api.h
   HINTS "$ENV{ONNXRUNTIME_INCLUDE_DIR}" "${PROJECT_SOURCE_DIR}/.deps/include"
   PATH_SUFFIXES onnxruntime onnxruntime/core/session)
 if(NOT onnxruntime_INCLUDE_DIR)
-  message(FATAL_ERROR "onnxruntime_cxx_api.h was not found: run 'make setup', or set ONNXRUNTIME_INCLUDE_DIR.")
+  message(FATAL_ERROR "onnxruntime_cxx_api.h was not found: run 'make setup' or 'scripts/fetch_onnxruntime_headers.sh .deps', or set ONNXRUNTIME_INCLUDE_DIR.")
 endif()
 add_library(serl_rt::onnxruntime_headers INTERFACE IMPORTED)
 set_target_properties(serl_rt::onnxruntime_headers PROPERTIES

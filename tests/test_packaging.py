@@ -33,19 +33,18 @@ def test_learner_wheel_has_no_binary_and_no_sources(learner_wheel: zipfile.ZipFi
     assert not [name for name in names if name.endswith((".so", ".cpp", ".hpp"))]
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "serl_rt/cli/main.py",
-        "serl_rt/controller/tasks/pick_cube.toml",
-        "serl_rt/controller/_core.pyi",
-        "serl_rt/export/py.typed",
-        "serl_rt/learner/recipes/rlpd_state.toml",
-        "serl_rt/sim/assets/pick_cube.xml",
-    ],
-)
-def test_learner_wheel_carries(file: str, learner_wheel: zipfile.ZipFile) -> None:
-    assert file in learner_wheel.namelist()
+DATA = ("controller/tasks/*.toml", "learner/recipes/*.toml", "sim/assets/*", "*/py.typed")
+
+
+@pytest.mark.parametrize("pattern", [*DATA, "cli/*.py", "controller/**/*.py", "controller/*.pyi"])
+def test_learner_wheel_carries(pattern: str, learner_wheel: zipfile.ZipFile) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", f":(glob){pattern}"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    wanted = {f"serl_rt/{name}" for name in listed.stdout.split()}
+    assert wanted
+    assert wanted <= set(learner_wheel.namelist())
 
 
 def test_learner_wheel_brings_the_command(learner_wheel: zipfile.ZipFile) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,10 @@ class SerlClient:
     """Sends what SERL's environment sends, and checks each reply's status, shape and unit."""
 
     def __init__(self, http: httpx.Client) -> None:
-        self._http = http
+        self.http = http
 
     def post(self, route: str, json: Any = None) -> httpx.Response:
-        reply = self._http.post(f"/{route}", json=json)
+        reply = self.http.post(f"/{route}", json=json)
         assert reply.status_code == 200, f"{route}: {reply.text}"
         return reply
 
@@ -56,14 +57,18 @@ class SerlClient:
         return state
 
 
-@contextmanager
-def served(*options: str) -> Iterator[SerlClient]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def served(*options: str) -> Iterator[SerlClient]:
+    port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "serl_rt.cli", "http", "--start", "sim", "--port", str(port),
-         *options],
+        [sys.executable, "-m", "serl_rt.cli", "http", "--port", str(port), *options],
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
@@ -87,7 +92,7 @@ def served(*options: str) -> Iterator[SerlClient]:
 
 
 def test_an_episode_of_serls_environment() -> None:
-    with served("--task", "reach") as client:
+    with served("--start", "sim", "--task", "reach") as client:
         # reset(): compliant, precise, joint reset, interpolated to the reset pose, compliant.
         client.post("update_param", COMPLIANCE)
         client.post("update_param", PRECISION)
@@ -118,13 +123,13 @@ def test_an_episode_of_serls_environment() -> None:
         assert state["gripper_pos"] < 0.5
 
         # The client goes away: the arm holds.
-        status = client._http.get("/status").json()
+        status = client.http.get("/status").json()
         assert status["mode"] == "cartesian_impedance"
         end = time.monotonic() + 10
-        while client._http.get("/status").json()["mode"] != "hold":
+        while client.http.get("/status").json()["mode"] != "hold":
             assert time.monotonic() < end
             time.sleep(0.05)
-        assert client._http.get("/status").json()["stopped"] is False
+        assert client.http.get("/status").json()["stopped"] is False
 
 
 def test_a_controller_that_does_not_start_is_a_sentence() -> None:
@@ -137,3 +142,42 @@ def test_a_controller_that_does_not_start_is_a_sentence() -> None:
     assert result.returncode == 1
     assert "no_such_task" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@contextmanager
+def controlled(commands: str, state: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serl_rt.cli", "control", "--manual", "--task", "reach",
+         "--commands", commands, "--state", state],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_server_outlives_controllers(tmp_path: Path) -> None:
+    commands, state = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+
+    def wait_for(client: SerlClient, status: int) -> httpx.Response:
+        end = time.monotonic() + 60
+        while True:
+            reply = client.http.post("/getstate")
+            if reply.status_code == status:
+                return reply
+            assert time.monotonic() < end, reply.text
+
+    with served("--controller", commands, "--state", state) as client:
+        assert "is the controller running" in wait_for(client, 503).json()["detail"]
+        for _ in range(2):
+            with controlled(commands, state, tmp_path):
+                wait_for(client, 200)
+                pose = client.state()["pose"]
+                client.send_pose(pose)
+            assert "is the controller running" in wait_for(client, 503).json()["detail"]
+            reply = client.http.post("/pose", json={"arr": pose.tolist()})
+            assert reply.status_code == 503
