@@ -8,6 +8,7 @@ series goes on where it was.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,8 +72,8 @@ def table(series: Series) -> str:
     lines = []
     for label, runs in series.items():
         steps = [steps_to(episodes) for episodes in runs]
-        reached = [value for value in steps if value is not None]
-        median = f"{int(np.median(reached))}" if len(reached) == len(steps) else "-"
+        middle = float(np.median([math.inf if s is None else s for s in steps]))
+        median = f"{middle:.0f}" if math.isfinite(middle) else "-"
         each = ", ".join("not reached" if s is None else str(s) for s in steps)
         lines.append(f"{label:<{width}}  median {median:>6}  ({each})")
     return "\n".join(lines)

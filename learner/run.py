@@ -12,31 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import (
     DemonstrationsError,
     demonstration_columns,
-    load_demonstrations,
 )
 from serl_rt.export.keys import KeysError
 from serl_rt.export.publish import read_policy_file
 from serl_rt.export.task import TaskFile, load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
-from serl_rt.learner.agents.build import build_agent
-from serl_rt.learner.agents.sac import SACAgent
+from serl_rt.learner.assemble import make_step
 from serl_rt.learner.checkpoint import CheckpointError, CheckpointFolder, load_checkpoint
-from serl_rt.learner.compile import ParityError, compile_updates
-from serl_rt.learner.data.batch import Batch, batch_to_device
-from serl_rt.learner.data.image_build import ReplayFactory
-from serl_rt.learner.data.intake import Intake, Share
-from serl_rt.learner.data.mixing import DemonstrationMixer
+from serl_rt.learner.compile import ParityError
 from serl_rt.learner.data.transition_log import TransitionLog, TransitionLogError
-from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.display import LineDisplay, make_display
-from serl_rt.learner.distributed import RankDraws, RankLost, Ranks, join, launched, local_device
+from serl_rt.learner.distributed import RankLost, Ranks, join, launched
 from serl_rt.learner.draws import Generators
 from serl_rt.learner.metrics import (
     JsonLinesSink,
@@ -55,7 +47,7 @@ from serl_rt.learner.recipe import Recipe, TrainingRecipe, load_recipe
 from serl_rt.learner.run_folder import RunFolder, identity
 from serl_rt.learner.sessions import ServerStats
 from serl_rt.learner.train import Trainer
-from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
+from serl_rt.learner.update_step import NonFiniteLossError
 
 USER_ERRORS = (
     CheckpointError,
@@ -73,8 +65,6 @@ USER_ERRORS = (
 FAILURES = (NonFiniteLossError, LearnerServerError, OSError, RankLost)
 """Of these, those that are not the user's mistake."""
 ALONE = Ranks(0, 1)
-SEED_STRIDE = 1_000_003
-"""Between the seeds of the ranks' batches."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -180,15 +170,6 @@ def run_folder(arguments: argparse.Namespace, recipe: Recipe, task: TaskFile) ->
     return RunFolder(arguments.run or Path("runs") / f"{recipe.name}-{task.name}")
 
 
-def check_device(name: str) -> None:
-    """Raise ConfigError unless torch can compute there."""
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        known = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise ConfigError(f"--device {name}: {error}; this machine has: {known}") from None
-
-
 def with_limit(training: TrainingRecipe, max_env_steps: int | None) -> TrainingRecipe:
     """Return the recipe with the command line's limit, if there is one."""
     if max_env_steps is None:
@@ -209,91 +190,6 @@ def make_sinks(
         config = dataclasses.asdict(recipe)
         sinks.append(WandbSink(arguments.wandb, folder.root.name, config, folder.root))
     return sinks
-
-
-def make_step(
-    arguments: argparse.Namespace,
-    recipe: Recipe,
-    contract: Contract,
-    folder: RunFolder,
-    ranks: Ranks,
-) -> tuple[UpdateStep, Intake]:
-    """Build agent and replay, load the demonstrations: what every rank has, its share each."""
-    training, size = recipe.training, ranks.size
-    check_ranks(training, size)
-    device = local_device(arguments.device)
-    check_device(device)
-    check_precision(training.precision, device)
-    decoder = TransitionDecoder(
-        contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
-    )
-    agent = build_agent(recipe, contract, seed=arguments.seed, device=device)
-    make_replay = ReplayFactory(recipe, contract, agent, folder.frames, arguments.seed)
-    replay = make_replay(-(-recipe.replay.capacity // size), f"online-{ranks.rank}")
-    demonstrations = make_replay(1, f"demonstrations-{ranks.rank}")
-    if arguments.demos is not None:
-        recorded = load_demonstrations(arguments.demos, contract)
-        transitions = make_share(ranks, contract).of(
-            decoder(recorded, "demonstrations"), "demonstrations", recorded["episode"]
-        )
-        demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
-        demonstrations.insert(transitions)
-    elif recipe.agent.bc_weight > 0:
-        raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
-    if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
-        example = batch_to_device(
-            example_batch(contract, training.critic_actor_ratio * training.batch_size), device
-        )
-        required = training.compile == "on"
-        compile_updates(agent, example, training.critic_actor_ratio, required=required)
-    name = f"nonfinite_batch_rank{ranks.rank}.npz" if ranks.rank else "nonfinite_batch.npz"
-    step = UpdateStep(
-        agent,
-        DemonstrationMixer(replay, demonstrations, recipe.replay.demonstration_fraction),
-        torch.Generator().manual_seed(arguments.seed + 1 + SEED_STRIDE * ranks.rank),
-        batch_size=training.batch_size // size,
-        ratio=training.critic_actor_ratio,
-        suspect=folder.root / name,
-    )
-    if size > 1:
-        agent.draws = RankDraws(agent.state.generator, ranks)
-        agent.state.average = ranks.average
-        step.average = ranks.average_info
-    return step, Intake(decoder, replay, make_share(ranks, contract))
-
-
-def make_share(ranks: Ranks, contract: Contract) -> Share:
-    """Return what this rank keeps of a stream of transitions."""
-    return Share(ranks.rank, ranks.size, by_episode=bool(contract.images))
-
-
-def check_precision(precision: str, device: str) -> None:
-    """Raise ConfigError for a precision that gains nothing on the device."""
-    if precision == "float16" and not device.startswith("cuda"):
-        raise ConfigError(
-            f'[training] precision = "float16": not on --device {device}, only on a GPU; '
-            'use "bfloat16" or "float32"'
-        )
-
-
-def check_ranks(training: TrainingRecipe, size: int) -> None:
-    """Raise ConfigError where a recipe cannot be divided among so many ranks."""
-    if size == 1:
-        return
-    if training.batch_size % size:
-        raise ConfigError(
-            f"[training] batch_size = {training.batch_size}: must be a multiple of the {size} ranks"
-        )
-    if training.start_training < size:
-        raise ConfigError(
-            f"[training] start_training = {training.start_training}: must be at least the {size} "
-            "ranks, so that each has something to learn from"
-        )
-    if training.precision == "float16":
-        # Each rank would follow its own overflows.
-        raise ConfigError('[training] precision = "float16": not with several ranks')
-    if training.compile == "on":
-        raise ConfigError('[training] compile = "on": not with several ranks; use "auto" or "off"')
 
 
 def make_trainer(
@@ -320,29 +216,6 @@ def make_trainer(
         folder=folder.root,
         identity=identity(recipe, contract.contract_id, arguments.seed) | {"ranks": ranks.size},
         peers=Leader(ranks) if ranks.size > 1 else NoPeers(),
-    )
-
-
-def example_batch(contract: Contract, size: int) -> Batch:
-    """Return random transitions in the shapes that batches of training have."""
-    generator = torch.Generator().manual_seed(0)
-
-    def observations() -> dict[str, Tensor]:
-        return {
-            name: torch.randint(256, (size, *shape), dtype=dtype, generator=generator)
-            if dtype == torch.uint8
-            else torch.randn((size, *shape), generator=generator)
-            for name, (shape, dtype) in observation_spec(contract).items()
-        }
-
-    return Batch(
-        observations=observations(),
-        actions=torch.rand((size, contract.action_dim), generator=generator) * 2 - 1,
-        next_observations=observations(),
-        rewards=torch.randn(size, generator=generator),
-        masks=torch.ones(size),
-        grasp_penalty=torch.zeros(size),
-        demonstrations=torch.ones(size),
     )
 
 

@@ -24,6 +24,7 @@ from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.sac import SACAgent
+from serl_rt.learner.assemble import SEED_STRIDE, check_ranks
 from serl_rt.learner.checkpoint import CheckpointError, load_checkpoint
 from serl_rt.learner.data.batch import Batch, concat_batches, slice_batch
 from serl_rt.learner.data.intake import Intake, Share
@@ -32,7 +33,7 @@ from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.distributed import RankDraws, RankLost, Ranks, join
 from serl_rt.learner.recipe import TrainingRecipe, load_recipe
-from serl_rt.learner.run import SEED_STRIDE, check_ranks, main
+from serl_rt.learner.run import main
 
 TOLERANCE = 1e-5
 """Largest difference of a parameter: float32 sums in another order, after all updates of a test."""

@@ -8,9 +8,9 @@ from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.sac import SACAgent
+from serl_rt.learner.assemble import check_precision
 from serl_rt.learner.networks.critic import DistributionalCritic
 from serl_rt.learner.recipe import Recipe, load_recipe
-from serl_rt.learner.run import check_precision
 
 
 def recipe(folder: Path, text: str) -> Recipe:
