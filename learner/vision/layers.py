@@ -56,15 +56,19 @@ class Conv2d(nn.Conv2d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
+        """Convolve `scale` times the input: the weight is scaled in its place, which is smaller."""
+        weight = self.weight if scale == 1.0 else self.weight * scale
         if not self.same:
-            return super().forward(input)
+            result: Tensor = self._conv_forward(input, weight, self.bias)
+            return result
         kernel, stride = self.kernel_size[0], self.stride[0]
         top, bottom = same_padding(input.shape[2], kernel, stride)
         left, right = same_padding(input.shape[3], kernel, stride)
         if (top, left) == (bottom, right):  # no copy
-            return F.conv2d(input, self.weight, self.bias, self.stride, (top, left))
-        return super().forward(F.pad(input, (left, right, top, bottom)))
+            return F.conv2d(input, weight, self.bias, self.stride, (top, left))
+        padded = F.pad(input, (left, right, top, bottom))
+        return F.conv2d(padded, weight, self.bias, self.stride)
 
 
 def max_pool_same(x: Tensor, kernel: int = 3, stride: int = 2) -> Tensor:

@@ -96,7 +96,7 @@ class ConvTrunk(Trunk):
         """(batch, height, width, channel) on 0..255 -> feature map, same layout."""
         if condition is not None:
             raise ValueError("a plain convolutional trunk takes no condition: use a FiLM ResNet")
-        x = (images / 255.0).permute(0, 3, 1, 2)
+        x, scale = images.to(torch.float32).permute(0, 3, 1, 2), 1.0 / 255.0
         for conv in self.convs:
-            x = F.relu(conv(x), inplace=True)
+            x, scale = F.relu(conv(x, scale), inplace=True), 1.0
         return x.permute(0, 2, 3, 1)
