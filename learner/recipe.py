@@ -227,6 +227,9 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
         return
     if recipe.training.compile == "on":
         raise ConfigError(f"{source.file}: [training] compile: updates on images stay eager")
+    if recipe.agent.num_atoms is not None:
+        allowed = "absent with an [encoder]: critics on images are not distributional"
+        raise Source(source.file, "agent").error("num_atoms", recipe.agent.num_atoms, allowed)
     frozen = encoder.type in FROZEN_ENCODERS
     if encoder.cached_crops and not frozen:
         allowed = f"0 for {encoder.type}, which learns: only a frozen trunk's features stay true"

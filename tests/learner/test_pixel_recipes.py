@@ -193,6 +193,8 @@ def test_a_recipe_that_does_not_suit_the_task_says_why(
         ("encoder", {"weights": "x.pkl"}, "weights"),
         ("encoder", {"type": "resnet-pretrained", "channels": None}, "join_cameras|weights"),
         ("training", {"compile": "on"}, "compile"),
+        ("training", {"gradient_accumulation": 2}, "share_encodings"),
+        ("agent", {"num_atoms": 11, "value_low": 0.0, "value_high": 9.0}, "num_atoms"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
