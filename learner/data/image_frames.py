@@ -53,7 +53,11 @@ class FrameRing:
         """Add one frame of each camera, over the oldest if the ring is full; return its number."""
         number = self.count
         for name, array in self._arrays.items():
-            array[number % self.capacity] = torch.as_tensor(frames[name])
+            place, frame = array[number % self.capacity], frames[name]
+            if isinstance(frame, Tensor):
+                place.copy_(frame)
+            else:
+                place.numpy()[...] = frame  # not through a tensor: it may be read-only memory
         self.count += 1
         return number
 
