@@ -28,17 +28,20 @@ def main(argv: Sequence[str]) -> int:
         *limit_findings(system),
         *cpu_findings(system),
     ]
-    bars: list[str] = []
+    histogram: dict[str, int] = {}
     if arguments.seconds > 0:
         if not arguments.json:
             print(f"measuring wake-ups for {arguments.seconds:g} s ...", flush=True)
-        measured, bars = wakeup.measure(arguments.seconds, arguments.rt_priority, arguments.cpu)
+        measured, histogram = wakeup.measure(
+            arguments.seconds, arguments.rt_priority, arguments.cpu
+        )
         findings += measured
     if arguments.robot is not None:
         findings += network_findings(system, arguments.robot, KernelEthtool())
         findings += robot_findings(arguments.robot, arguments.robot_port)
     findings += [*version_findings(system), disk_finding(arguments.runs)]
-    print(report.as_json(findings) if arguments.json else report.table(findings, bars))
+    write = report.as_json if arguments.json else report.table
+    print(write(findings, histogram))
     return report.exit_status(findings)
 
 

@@ -9,13 +9,13 @@ _BAD_US = 1000.0
 _REMEDY = "see kernel, limits and cpu above; end other programs; give the thread an isolated core"
 
 
-def measure(seconds: float, priority: int, cpu: int) -> tuple[list[Finding], list[str]]:
-    """Return the findings of a measurement and its histogram as lines of text."""
+def measure(seconds: float, priority: int, cpu: int) -> tuple[list[Finding], dict[str, int]]:
+    """Return the findings of a measurement and its histogram: range of latency -> wake-ups."""
     try:
         from serl_rt.controller._core import measure_wakeup
     except ModuleNotFoundError:
         value = "this installation has no controller (SERL_RT_CONTROLLER=OFF)"
-        return [Finding("wakeup", "latency", Status.UNKNOWN, value)], []
+        return [Finding("wakeup", "latency", Status.UNKNOWN, value)], {}
     result = measure_wakeup(seconds, priority, cpu, [1000 * edge for edge in EDGES_US])
     finding = judge(result["p50"], result["p99"], result["p999"], result["max"], result["count"])
     refused = [
@@ -38,13 +38,9 @@ def judge(p50: int, p99: int, p999: int, longest: int, count: int) -> Finding:
     return Finding("wakeup", "latency", status, value, wanted, _REMEDY)
 
 
-def histogram(count: int, above: list[int]) -> list[str]:
-    """Return a bar for each range of latency. `above`: how many are longer than each edge."""
+def histogram(count: int, above: list[int]) -> dict[str, int]:
+    """Return how many wake-ups lie in each range. `above`: how many are longer than each edge."""
     left = [count, *above]
     counts = [left[i] - left[i + 1] for i in range(len(above))] + [left[-1]]
-    names = [f"<= {edge} us" for edge in EDGES_US] + [f" > {EDGES_US[-1]} us"]
-    most = max([1, *counts])
-    return [
-        f"{name:>10} {number:>7}  {'#' * round(40 * number / most)}".rstrip()
-        for name, number in zip(names, counts, strict=True)
-    ]
+    names = [f"<= {edge} us" for edge in EDGES_US] + [f"> {EDGES_US[-1]} us"]
+    return dict(zip(names, counts, strict=True))

@@ -194,6 +194,8 @@ def test_limits_of_an_ordinary_user_fail(make_system: Callable[..., System]) -> 
     assert "rtprio 99" in found(findings, "rtprio").remedy
     assert found(findings, "memlock").status is Status.FAIL
     assert found(findings, "memlock").value == "8 MiB"
+    manual = limit_findings(make_system(), lambda _: (102400 << 10, 102400 << 10))
+    assert found(manual, "memlock").status is Status.WARN
 
 
 def test_capabilities_lift_the_limits(make_system: Callable[..., System]) -> None:
@@ -316,9 +318,11 @@ def test_latencies_are_judged_by_their_tail(p999_us: int, status: Status) -> Non
 
 
 def test_the_histogram_counts_every_wake_up() -> None:
-    lines = wakeup.histogram(100, [90, 40, 10, 0, 0, 0, 0, 0, 0])
-    assert [int(line.split()[3]) for line in lines] == [10, 50, 30, 10, 0, 0, 0, 0, 0, 0]
-    assert lines[1].count("#") == 40
+    counts = wakeup.histogram(100, [90, 40, 10, 0, 0, 0, 0, 0, 0])
+    assert list(counts.values()) == [10, 50, 30, 10, 0, 0, 0, 0, 0, 0]
+    assert list(counts)[0] == "<= 10 us"
+    lines = report.bars(counts)
+    assert [line.count("#") for line in lines] == [8, 40, 24, 8, 0, 0, 0, 0, 0, 0]
 
 
 def test_versions_and_disk(tmp_path: Path) -> None:
@@ -333,7 +337,7 @@ def test_the_report_says_what_mends_it() -> None:
         Finding("kernel", "preemption", Status.FAIL, "bad", "good", "do this"),
         Finding("disk", "free", Status.OK, "much", "some"),
     ]
-    text = report.table(findings, [])
+    text = report.table(findings, {})
     assert "FAIL  preemption  bad" in text
     assert "mend:   do this" in text
     assert "some" not in text
@@ -348,6 +352,8 @@ def test_json_and_exit_status_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["exit_status"] == status
     names = {finding["name"] for finding in document["findings"]}
     assert {"preemption", "rtprio", "governor", "latency", "serl-rt", "free"} <= names
+    histogram = document["wakeup_histogram"]
+    assert 0 < sum(histogram.values()) <= 200
     failed = [f for f in document["findings"] if f["status"] == "fail"]
     assert status == int(bool(failed))
 
