@@ -1,11 +1,13 @@
 """Types of the C++ extension (controller/cpp/app/bindings.cpp)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serl_rt.controller.driver import Driver, RobotSettings
 
 class ControllerError(ValueError):
     """Something from outside is wrong; the message says what is allowed."""
@@ -49,6 +51,7 @@ def run_controller(
     tasks_dir: str | PathLike[str],
     assets_dir: str | PathLike[str] | None,
     onnxruntime: str | PathLike[str] | None,
+    drivers: Mapping[str, Callable[[RobotSettings], Driver]],
 ) -> int: ...
 
 class Wakeup(TypedDict):
@@ -63,3 +66,5 @@ class Wakeup(TypedDict):
     not_granted: list[str]
 
 def measure_wakeup(seconds: float, priority: int, cpu: int, edges: Sequence[int]) -> Wakeup: ...
+def franka_failure(exception: str, text: str, ip: str) -> tuple[str, str]: ...
+def franka_mode(mode: str) -> tuple[str, str]: ...

@@ -24,6 +24,7 @@ TABLES = (
     "pose_reward",
     "wrench",
     "franka_env",
+    "robot",
     "sim",
 )
 """Every table that a task file may have."""

@@ -55,7 +55,9 @@ TEST_CASE("whatever the law asks for, the command is finite, clamped and rate li
     Vec7 last = Vec7::Zero();
     for (int i = 0; i < 100'000; ++i) {
       TickFaults faults(counters);
-      const Vec7 tau = limiter.apply(wild_torque(random), anywhere(random, limits), faults);
+      State state = anywhere(random, limits);
+      state.tau_J_d = last;
+      const Vec7 tau = limiter.apply(wild_torque(random), state, faults);
       REQUIRE(tau.allFinite());
       REQUIRE((tau.cwiseAbs() - limits.tau_max).maxCoeff() <= 0.0);
       REQUIRE((tau - last).cwiseAbs().maxCoeff() <= limits.tau_step * (1.0 + 1e-12));
@@ -74,6 +76,7 @@ TEST_CASE("a torque inside every limit passes unchanged and counts nothing") {
   limiter.reset(Vec7::Constant(5.0));
   State state;
   state.q = test::kHome;
+  state.tau_J_d.setConstant(5.0);
   const Vec7 tau = Vec7::Constant(5.5);
   CHECK(limiter.apply(tau, state, faults) == tau);
   CHECK(faults.set().empty());
@@ -87,11 +90,33 @@ TEST_CASE("a torque that is not a number becomes a ramp to zero") {
   state.q = test::kHome;
   Vec7 bad = Vec7::Constant(10.0);
   bad[3] = kNan;
-  for (const double expected : {2.5, 1.5, 0.5, 0.0, 0.0}) {
+  for (const double expected : {2.51, 1.52, 0.53, 0.0, 0.0}) {
     TickFaults faults(counters);
-    CHECK(limiter.apply(bad, state, faults) == Vec7::Constant(expected));
+    state.tau_J_d = limiter.last();
+    CHECK((limiter.apply(bad, state, faults) - Vec7::Constant(expected)).norm() < 1e-12);
     CHECK(faults.set().has(Fault::kTorqueNonFinite));
   }
+}
+
+TEST_CASE("after commands that were lost, the step is small for the robot, too") {
+  const double step = fr3_limits().tau_step;
+  FaultCounters counters;
+  TorqueLimiter limiter(fr3_limits(), JointWall{});
+  State state;
+  state.q = test::kHome;
+  const Vec7 wanted = Vec7::Constant(10.0);
+  const auto apply = [&](double held) {
+    TickFaults faults(counters);
+    state.tau_J_d.setConstant(held);
+    return limiter.apply(wanted, state, faults)[0];
+  };
+  CHECK(apply(0.0) == doctest::Approx(step));
+  CHECK(apply(0.0) == doctest::Approx(step));       // the first was lost: not two steps at once
+  CHECK(apply(step) == doctest::Approx(2 * step));  // it arrived
+  limiter.reset(Vec7::Constant(8.0));
+  CHECK(apply(3.0) == doctest::Approx(3.0 + step));  // far apart: what the robot has counts
+  limiter.reset(Vec7::Constant(2.0));
+  CHECK(apply(kNan) == doctest::Approx(2.0 + step));  // a robot that does not say
 }
 
 TEST_CASE("the wall comes before the clamp, the clamp before the rate limit") {
@@ -103,9 +128,10 @@ TEST_CASE("the wall comes before the clamp, the clamp before the rate limit") {
   State state;
   state.q = test::kHome;
   state.q[0] = limits.q_max[0];
+  state.tau_J_d = limits.tau_max;
   // At the limit the wall takes its 25 Nm from the 110 that are asked: 85, not 87 - 25.
   const Vec7 tau = limiter.apply(Vec7::Constant(110.0), state, faults);
-  CHECK(tau[0] == doctest::Approx(86.0));  // towards 85, one step a tick
+  CHECK(tau[0] == doctest::Approx(86.01));  // towards 85, one step a tick
   CHECK(tau[1] == 87.0);
   CHECK(tau[6] == 12.0);
   CHECK(counters.snapshot()[static_cast<std::size_t>(Fault::kTorqueClamped)].limit == 12.0);

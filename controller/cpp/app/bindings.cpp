@@ -12,9 +12,11 @@
 #include "app/bind_sim_robot.hpp"
 #include "app/config.hpp"
 #include "app/controller_app.hpp"
+#include "app/python_driver.hpp"
 #include "app/sim_env.hpp"
 #include "app/wakeup.hpp"
 #include "core/error.hpp"
+#include "drivers/franka_trouble.hpp"
 
 namespace py = pybind11;
 
@@ -90,20 +92,75 @@ void bind_sim_env(py::module_& module) {
       });
 }
 
+py::dict to_dict(const RobotConfig& config) {
+  const auto list = [](const auto& v) {
+    return std::vector<double>(v.data(), v.data() + v.size());
+  };
+  py::dict result;
+  result["ip"] = config.ip;
+  result["contact_torque"] = list(config.contact_torque);
+  result["collision_torque"] = list(config.collision_torque);
+  result["contact_force"] = list(config.contact_force);
+  result["collision_force"] = list(config.collision_force);
+  if (config.load) {
+    result["load_mass"] = config.load->mass;
+    result["load_centre"] = list(config.load->centre);
+    result["load_inertia"] = list(config.load->inertia);
+  }
+  if (config.ee) {
+    Eigen::Isometry3d transform = Eigen::Isometry3d::Identity();
+    transform.translate(config.ee->position).rotate(config.ee->orientation);
+    result["NE_T_EE"] = list(transform.matrix());
+  }
+  return result;
+}
+
+// Calls a Python function that makes a driver from the [robot] settings.
+DriverFactory python_factory(const py::object& function) {
+  // Shared, so that copies of the factory, made without the GIL, do not count Python references.
+  return [make = std::make_shared<py::object>(function)](const RobotConfig& config) {
+    const py::gil_scoped_acquire gil;
+    try {
+      return make_python_driver((*make)(to_dict(config)));
+    } catch (const py::error_already_set& error) {
+      throw Error(std::string(py::str(error.value())));
+    }
+  };
+}
+
+void bind_trouble(py::module_& module) {
+  const auto to_tuple = [](const Trouble& trouble) {
+    return py::make_tuple(to_string(trouble.absence), trouble.what);
+  };
+  module.def(
+      "franka_failure",
+      [to_tuple](const std::string& exception, const std::string& text, const std::string& ip) {
+        return to_tuple(franka_failure(exception, text, ip));
+      },
+      py::arg("exception"), py::arg("text"), py::arg("ip"),
+      "What an exception of libfranka means: (absence, sentence).");
+  module.def(
+      "franka_mode", [to_tuple](const std::string& mode) { return to_tuple(franka_mode(mode)); },
+      py::arg("mode"), "Whether control can begin in this mode: (absence, sentence).");
+}
+
 void bind_controller(py::module_& module) {
   module.def(
       "run_controller",
       [](const std::vector<std::string>& arguments, const std::filesystem::path& tasks_dir,
          const std::optional<std::filesystem::path>& assets_dir,
-         const std::optional<std::filesystem::path>& onnxruntime) {
+         const std::optional<std::filesystem::path>& onnxruntime,
+         const std::map<std::string, py::object>& drivers) {
         Options defaults;
         defaults.tasks_dir = tasks_dir;
         defaults.assets_dir = assets_dir.value_or(std::filesystem::path());
         defaults.onnxruntime = onnxruntime.value_or(std::filesystem::path());
+        for (const auto& [name, make] : drivers) defaults.drivers[name] = python_factory(make);
         const py::gil_scoped_release release;
         return run_controller(arguments, defaults);
       },
       py::arg("arguments"), py::arg("tasks_dir"), py::arg("assets_dir"), py::arg("onnxruntime"),
+      py::arg("drivers"),
       "Run the controller with command-line arguments; returns the exit status.");
 }
 
@@ -159,6 +216,7 @@ PYBIND11_MODULE(_core, module) {
   py::register_exception<Error>(module, "ControllerError", PyExc_ValueError);
   bind_sim_env(module);
   bind_sim_robot(module);
+  bind_trouble(module);
   bind_controller(module);
   bind_wakeup(module);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "app/config_table.hpp"
 #include "core/error.hpp"
@@ -112,8 +113,8 @@ SceneRandomisation read_randomisation(ConfigTable table) {
 }
 
 void read_sim(ConfigTable table, SimTaskConfig& sim) {
-  sim.task = table.text("task", {"reach", "pick_cube"});
-  sim.model = table.text("model", {}, sim.task + ".xml");
+  sim.task = table.text("task", {"reach", "pick_cube", ""}, "");
+  sim.model = table.text("model", {}, sim.task.empty() ? "reach.xml" : sim.task + ".xml");
   const auto pair = [&table](const std::string& key, const std::array<double, 2>& fallback) {
     const auto values =
         table.numbers(key, 2, -2.0, 2.0, std::vector<double>(fallback.begin(), fallback.end()));
@@ -123,7 +124,7 @@ void read_sim(ConfigTable table, SimTaskConfig& sim) {
     sim.cube_low = pair("cube_low", sim.cube_low);
     sim.cube_high = pair("cube_high", sim.cube_high);
     sim.lift_height = table.number("lift_height", 0.01, 1.0, sim.lift_height);
-  } else {
+  } else if (sim.task == "reach") {
     sim.goal_low = to_vector<3>(table.numbers("goal_low", 3, -2.0, 2.0, to_list(sim.goal_low)));
     sim.goal_high = to_vector<3>(table.numbers("goal_high", 3, -2.0, 2.0, to_list(sim.goal_high)));
     sim.goal_tolerance = table.number("goal_tolerance", 0.001, 0.5, sim.goal_tolerance);
@@ -144,6 +145,67 @@ void read_wrench(ConfigTable table, WrenchConfig& wrench) {
       table.number("translational_damping", 20.0, 400.0, wrench.translational_damping);
   wrench.rotational_damping =
       table.number("rotational_damping", 2.0, 30.0, wrench.rotational_damping);
+  table.finish();
+}
+
+std::optional<Quat> read_orientation(ConfigTable& table, const std::string& key) {
+  if (!table.has(key)) return std::nullopt;
+  const Quat quaternion(Eigen::Vector4d(table.numbers(key, 4, -1.0, 1.0).data()));  // xyzw
+  if (std::abs(quaternion.norm() - 1.0) > 1e-3) {
+    throw Error(key + " is not a unit quaternion [x, y, z, w]: its length is " +
+                std::to_string(quaternion.norm()));
+  }
+  return quaternion.normalized();
+}
+
+PoseTaskConfig read_pose_reward(ConfigTable table, bool sparse) {
+  PoseTaskConfig goal;
+  goal.sparse_reward = sparse;
+  goal.position = to_vector<3>(table.numbers("position", 3, -2.0, 2.0));
+  goal.orientation = read_orientation(table, "orientation");
+  goal.position_tolerance = to_vector<3>(
+      table.numbers("position_tolerance", 3, 1e-4, 1.0, to_list(goal.position_tolerance)));
+  goal.rotation_tolerance = to_vector<3>(
+      table.numbers("rotation_tolerance", 3, 1e-3, 4.0, to_list(goal.rotation_tolerance)));
+  table.finish();
+  return goal;
+}
+
+RobotLoad read_load(ConfigTable table) {
+  RobotLoad load;
+  load.mass = table.number("mass", 0.0, 20.0);
+  load.centre = to_vector<3>(table.numbers("centre", 3, -1.0, 1.0));
+  const auto inertia = table.numbers("inertia", 9, -10.0, 10.0, std::vector<double>(9, 0.0));
+  std::copy(inertia.begin(), inertia.end(), load.inertia.begin());
+  table.finish();
+  return load;
+}
+
+Pose read_end_effector(ConfigTable table) {
+  Pose pose;
+  pose.position = to_vector<3>(table.numbers("position", 3, -1.0, 1.0, to_list(pose.position)));
+  pose.orientation = read_orientation(table, "orientation").value_or(Quat::Identity());
+  table.finish();
+  return pose;
+}
+
+void read_robot(ConfigTable table, RobotConfig& robot, RecoveryLimit& recovery) {
+  constexpr double kLargest = 1000.0;  // effectively never
+  robot.ip = table.text("ip", {}, "");
+  const auto joints = [&table](const std::string& key, Vec7& value) {
+    value = to_vector<7>(table.numbers(key, 7, 1.0, kLargest, to_list(value)));
+  };
+  const auto axes = [&table](const std::string& key, Vec6& value) {
+    value = to_vector<6>(table.numbers(key, 6, 1.0, kLargest, to_list(value)));
+  };
+  joints("contact_torque", robot.contact_torque);
+  joints("collision_torque", robot.collision_torque);
+  axes("contact_force", robot.contact_force);
+  axes("collision_force", robot.collision_force);
+  if (table.has("load")) robot.load = read_load(table.table("load"));
+  if (table.has("end_effector")) robot.ee = read_end_effector(table.table("end_effector"));
+  recovery.reflexes = table.integer("max_reflexes", 0, 1000, recovery.reflexes);
+  recovery.window_s = table.number("reflex_window_s", 1.0, 3600.0, recovery.window_s);
   table.finish();
 }
 
@@ -196,6 +258,10 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
   read_wrench(root.table("wrench"), task.controller.wrench);
   root.table("franka_env");  // Python's
   read_sim(root.table("sim"), task.sim);
+  if (root.has("pose_reward")) {
+    task.pose_reward = read_pose_reward(root.table("pose_reward"), task.sim.sparse_reward);
+  }
+  read_robot(root.table("robot"), task.robot, task.recovery);
   root.finish();
 
   task.controller.workspace.low = to_vector<3>(task.contract.workspace_low);

@@ -2,14 +2,23 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/controller.hpp"
+#include "drivers/pose_task.hpp"
+#include "drivers/robot_config.hpp"
 #include "drivers/sim_tasks.hpp"
 #include "policy/contract.hpp"
 #include "policy/environment.hpp"
 
 namespace serl_rt {
+
+// More reflexes than these in the window, and a person has to look before the arm moves again.
+struct RecoveryLimit {
+  int reflexes = 5;
+  double window_s = 60.0;
+};
 
 struct TaskConfig {
   std::string name;
@@ -17,7 +26,10 @@ struct TaskConfig {
   Contract contract;
   EpisodeConfig episode;
   ControllerConfig controller;
-  SimTaskConfig sim;
+  SimTaskConfig sim;  // task empty: nothing simulated but the arm
+  std::optional<PoseTaskConfig> pose_reward;
+  RobotConfig robot;
+  RecoveryLimit recovery;
 };
 
 // The file of a bundled task (`pick_cube`) or of a path. Throws Error that lists the bundled ones.

@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
-#include "app/cameras.hpp"
 #include "app/realtime.hpp"
 #include "core/error.hpp"
 #include "policy/session.hpp"
@@ -24,11 +24,6 @@ double now_s() {
 
 void warn(const std::string& sentence) {
   std::fprintf(stderr, "[control] warning: %s\n", sentence.c_str());
-}
-
-SimDriverConfig driver_config(const Options& options, const TaskConfig& task) {
-  return {options.assets_dir / task.sim.model,
-          options.lockstep ? Pacing::kLockstep : Pacing::kRealtime, task.episode.reset_q};
 }
 
 std::filesystem::path store_folder(const Options& options, const TaskConfig& task) {
@@ -93,31 +88,29 @@ ControllerApp::ControllerApp(const Options& options)
     : options_(options),
       task_(load_task_config(find_task(options.task, options.tasks_dir), options.reward)),
       started_s_(now_s()),
-      driver_(driver_config(options, task_)),
-      gripper_(driver_),
+      robot_(make_robot(options, task_)),
       controller_(task_.controller),
       recorder_(make_recorder(options, task_, controller_)),
-      loop_(driver_, controller_),
-      episode_task_(make_sim_task(task_.sim, driver_)),
-      port_(options.lockstep
-                ? std::unique_ptr<ControlPort>(std::make_unique<LockstepPort>(
-                      loop_, controller_, gripper_, task_.contract.policy_rate_hz, stop_policy_))
-                : std::make_unique<RealtimePort>(loop_, controller_, gripper_,
-                                                 task_.contract.policy_rate_hz, stop_policy_,
-                                                 halted_)),
+      loop_(*robot_.driver, controller_),
+      connection_(*robot_.driver, loop_, controller_, task_.recovery),
+      port_(options.lockstep ? std::unique_ptr<ControlPort>(std::make_unique<LockstepPort>(
+                                   loop_, controller_, *robot_.gripper,
+                                   task_.contract.policy_rate_hz, stop_policy_))
+                             : std::make_unique<RealtimePort>(
+                                   connection_, loop_, controller_, *robot_.gripper,
+                                   task_.contract.policy_rate_hz, stop_policy_, halted_)),
       realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
-      cameras_(make_sim_cameras(task_, options.assets_dir, driver_,
-                                options.lockstep ? Pacing::kLockstep : Pacing::kRealtime)),
       environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
-                   episode_task_.get(), cameras_.get()),
+                   robot_.task.get(), robot_.cameras.get()),
       policies_(task_.contract, policy_options(options, task_)),
       messaging_(Messaging::create(options.keys)),
       link_(make_link()),
       sink_(link_.get(), options.lockstep, stop_policy_),
       policy_loop_(environment_, policies_, sink_, controller_, loop_config(options),
                    task_.contract, stop_policy_),
-      services_(messaging_, {options.state_address, options.command_address}, task_, gripper_,
-                controller_, loop_, policies_, policy_loop_, recorder_.get(), halted_) {
+      services_(messaging_, {options.state_address, options.command_address}, task_,
+                *robot_.gripper, controller_, loop_, connection_, policies_, policy_loop_,
+                recorder_.get(), halted_) {
   load_first_policy();
 }
 
@@ -162,18 +155,23 @@ PolicyOutcome ControllerApp::receive_policy(const ReceivedPolicy& policy) {
 void ControllerApp::start_control_thread() {
   const std::vector<std::string> process = prepare_process();
   not_granted_.insert(not_granted_.end(), process.begin(), process.end());
-  control_thread_ = std::thread([this] {
-    (void)warm_up_control(task_.controller);
-    const auto missing = prepare_control_thread({options_.rt_priority, options_.cpu});
-    {
-      const std::scoped_lock lock(mutex_);
-      not_granted_.insert(not_granted_.end(), missing.begin(), missing.end());
-      for (const std::string& sentence : not_granted_) warn(sentence);
-    }
-    if (!loop_.run(stop_control_)) driver_lost_.store(true);
-  });
+  control_thread_ = std::thread([this] { run_control_thread(); });
   // The policy begins with a state that the robot has reported.
   while (loop_.timing().ticks == 0 && !driver_lost_) std::this_thread::sleep_for(kLookInterval);
+}
+
+void ControllerApp::run_control_thread() {
+  (void)warm_up_control(task_.controller);
+  bool warned = false;
+  // Again after each start of the robot: a driver may have changed the thread's scheduling.
+  const auto prepare = [&] {
+    const auto missing = prepare_control_thread({options_.rt_priority, options_.cpu});
+    if (std::exchange(warned, true)) return;
+    const std::scoped_lock lock(mutex_);
+    not_granted_.insert(not_granted_.end(), missing.begin(), missing.end());
+    for (const std::string& sentence : not_granted_) warn(sentence);
+  };
+  if (!connection_.run(stop_control_, prepare)) driver_lost_ = true;
 }
 
 void ControllerApp::run_policy_thread() {
@@ -228,7 +226,7 @@ Summary ControllerApp::run(const SignalGuard& signals) {
   stop();
   report_recordings();
   if (!policy_failure_.empty()) throw Error(policy_failure_);
-  if (driver_lost_) throw Error("the robot is gone: " + options_.driver + " driver");
+  if (driver_lost_) throw Error("--driver " + options_.driver + ": " + connection_.failure());
   return summarise();
 }
 
@@ -303,6 +301,7 @@ Summary ControllerApp::summarise() const {
   summary.steps = policy_loop_.steps();
   summary.late_steps = realtime_port_ == nullptr ? 0 : realtime_port_->late_steps();
   summary.timing = loop_.timing();
+  summary.robot = connection_.status();
   summary.faults = controller_.faults().snapshot();
   summary.policies = policies_.status();
   if (link_ != nullptr) summary.link = link_->stats();

@@ -16,13 +16,13 @@
 #include "app/options.hpp"
 #include "app/policy_loop.hpp"
 #include "app/ports.hpp"
+#include "app/robot.hpp"
+#include "app/robot_connection.hpp"
 #include "app/services.hpp"
 #include "app/signals.hpp"
 #include "app/summary.hpp"
 #include "app/transition_sink.hpp"
 #include "core/control_loop.hpp"
-#include "drivers/camera.hpp"
-#include "drivers/sim_driver.hpp"
 #include "link/link.hpp"
 #include "policy/policy_manager.hpp"
 
@@ -43,6 +43,7 @@ class ControllerApp {
   std::unique_ptr<Link> make_link();
   PolicyOutcome receive_policy(const ReceivedPolicy& policy);
   void start_control_thread();
+  void run_control_thread();
   void run_policy_thread();
   bool drain();
   void report_refusals();
@@ -61,15 +62,13 @@ class ControllerApp {
   std::atomic<bool> abandon_ = false;  // do not wait for acknowledgements
   std::atomic<bool> halted_ = false;   // an operator's stop, until resume
 
-  SimDriver driver_;
-  SimGripper gripper_;
+  Robot robot_;
   Controller controller_;
   std::unique_ptr<FlightRecorder> recorder_;  // null: none
   ControlLoop loop_;
-  std::unique_ptr<Task> episode_task_;
+  RobotConnection connection_;
   std::unique_ptr<ControlPort> port_;
   RealtimePort* realtime_port_ = nullptr;  // port_, when it is one
-  std::unique_ptr<Cameras> cameras_;
   Environment environment_;
   PolicyManager policies_;
   std::shared_ptr<Messaging> messaging_;

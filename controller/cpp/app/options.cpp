@@ -18,9 +18,11 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.get_formatter()->column_width(34);
 
   app.add_option("--task", o.task, "bundled task name, or path of a task file (.toml)")->required();
-  app.add_option("--driver", o.driver, "which robot")
-      ->check(CLI::IsMember({"sim"}))
+  app.add_option("--driver", o.driver,
+                 "which robot: sim, franka (native libfranka), pylibfranka, or module:Class")
       ->capture_default_str();
+  app.add_option("--robot-ip", o.robot_ip,
+                 "address of the arm (default: ip in [robot] of the task)");
   app.add_flag("--lockstep", o.lockstep,
                "simulated time, as fast as possible, paced by the learner (default: wall clock)");
   app.add_option("--learner", o.learner, "endpoint of the learner, e.g. tcp://127.0.0.1:5588");

@@ -3,16 +3,25 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "drivers/driver.hpp"
+#include "drivers/robot_config.hpp"
+
 namespace serl_rt {
+
+using DriverFactory = std::function<std::unique_ptr<RobotDriver>(const RobotConfig&)>;
 
 struct Options {
   std::string task;                // name of a bundled task or path of a task file
   std::string driver = "sim";      // which robot
+  std::string robot_ip;            // overrides the task file's
   bool lockstep = false;           // simulated time instead of wall clock
   std::string learner;             // endpoint; empty: no learner
   bool manual = false;             // start paused; a policy is not needed
@@ -39,6 +48,7 @@ struct Options {
   double record_after_s = 5.0;          // written of the time after it
   double record_max_mb = 2000.0;        // of all recordings in the folder
   std::vector<std::string> record_on;   // names of faults; empty: the default ones
+  std::map<std::string, DriverFactory> drivers;  // more than the built-in ones, by name
 
   std::filesystem::path tasks_dir;    // bundled task files
   std::filesystem::path assets_dir;   // MJCF of the simulated arm

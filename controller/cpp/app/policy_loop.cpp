@@ -54,7 +54,7 @@ bool PolicyLoop::wait_for_start() {
   while (!stop_.load(std::memory_order_relaxed)) {
     const bool paused = paused_.load(std::memory_order_relaxed);
     controller_.set_in_charge(paused ? Source::kOperator : Source::kPolicy);
-    if (!paused && policies_.acquire() != nullptr) return true;
+    if (!paused && policies_.acquire() != nullptr && environment_.ready()) return true;
     std::this_thread::sleep_for(idle_);  // the arm holds meanwhile
   }
   return false;
@@ -78,7 +78,7 @@ bool PolicyLoop::run_episode(EpisodeResult& result) {
   // Before the reset, so that an arm that waits for its learner does so in hold, not mid-episode.
   if (!sink_.wait_until_allowed()) return false;
   if (!environment_.reset(episode_seed(config_.seed, result.episode))) return false;
-  bool done = paused();  // stopped on the way to the start: wait there
+  bool done = paused() || !environment_.ready();  // on the way to the start: wait there
   while (!done) {
     if (!sink_.wait_until_allowed()) return false;
     if (!step(result, done)) return false;

@@ -37,10 +37,11 @@ bool LockstepPort::go_to_start(const Vec7&, double) noexcept {
   return advance();
 }
 
-RealtimePort::RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper,
-                           double policy_rate_hz, const std::atomic<bool>& stop,
-                           const std::atomic<bool>& halted) noexcept
-    : loop_(loop),
+RealtimePort::RealtimePort(const RobotConnection& connection, ControlLoop& loop,
+                           Controller& controller, Gripper& gripper, double policy_rate_hz,
+                           const std::atomic<bool>& stop, const std::atomic<bool>& halted) noexcept
+    : connection_(connection),
+      loop_(loop),
       controller_(controller),
       gripper_(gripper),
       stop_(stop),
@@ -66,13 +67,12 @@ bool RealtimePort::advance() noexcept {
     next_ = now + period_;
   }
   std::this_thread::sleep_until(next_);
-  return !stop_.load(std::memory_order_relaxed) &&
-         controller_.faults().count(Fault::kDriverLost) == 0;
+  return !stop_.load(std::memory_order_relaxed);
 }
 
 bool RealtimePort::go_to_start(const Vec7& q, double duration_s) noexcept {
   next_ = std::chrono::steady_clock::now();
-  if (halted_) return advance();
+  if (halted_ || !ready()) return advance();
   Target home;
   home.mode = Mode::kJointMove;
   home.q = q;
@@ -84,6 +84,7 @@ bool RealtimePort::go_to_start(const Vec7& q, double duration_s) noexcept {
     // A joint move ends a stop; one that was asked for while this one began must not be lost.
     if (halted_) controller_.request_stop();
     if (!advance()) return false;
+    if (!ready()) break;
     const ControllerStatus status = controller_.status();
     if (status.move_done_sequence == sequence_) break;
     if (status.stopped && status.target_sequence == sequence_) break;

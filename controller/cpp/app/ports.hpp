@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "app/robot_connection.hpp"
 #include "core/control_loop.hpp"
 #include "core/controller.hpp"
 #include "policy/control_port.hpp"
@@ -22,6 +23,7 @@ class LockstepPort : public ControlPort {
   bool advance() noexcept override;
   bool go_to_start(const Vec7& q, double duration_s) noexcept override;
   bool stopped() const noexcept override { return controller_.status().stopped; }
+  bool ready() const noexcept override { return true; }
   Gripper& gripper() noexcept override { return gripper_; }
 
  private:
@@ -36,8 +38,9 @@ class LockstepPort : public ControlPort {
 class RealtimePort : public ControlPort {
  public:
   // `halted`: an operator's stop; while it is set, the arm does not go to an episode's start.
-  RealtimePort(ControlLoop& loop, Controller& controller, Gripper& gripper, double policy_rate_hz,
-               const std::atomic<bool>& stop, const std::atomic<bool>& halted) noexcept;
+  RealtimePort(const RobotConnection& connection, ControlLoop& loop, Controller& controller,
+               Gripper& gripper, double policy_rate_hz, const std::atomic<bool>& stop,
+               const std::atomic<bool>& halted) noexcept;
 
   const State& state() noexcept override;
   void set_target(Target target) noexcept override;
@@ -45,13 +48,15 @@ class RealtimePort : public ControlPort {
   // action gets its whole period.
   bool advance() noexcept override;
   bool go_to_start(const Vec7& q, double duration_s) noexcept override;
-  bool stopped() const noexcept override { return controller_.status().stopped; }
+  bool stopped() const noexcept override { return !ready() || controller_.status().stopped; }
+  bool ready() const noexcept override { return connection_.present(); }
   Gripper& gripper() noexcept override { return gripper_; }
 
   // Policy instants that had passed before the policy was ready for them.
   std::uint64_t late_steps() const noexcept { return late_steps_.load(std::memory_order_relaxed); }
 
  private:
+  const RobotConnection& connection_;
   ControlLoop& loop_;
   Controller& controller_;
   Gripper& gripper_;

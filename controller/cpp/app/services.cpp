@@ -13,6 +13,27 @@ namespace {
 // A script that steps the arm at up to this rate sees a new state each time.
 constexpr double kLowestStateRateHz = 200.0;
 
+Value robot_value(const RobotStatus& robot) {
+  Value::Map reflexes;
+  for (const auto& [name, count] : robot.reflexes) reflexes.emplace_back(name, count);
+  Value::List recent;
+  for (const Recovery& recovery : robot.recent) {
+    recent.push_back(Value::Map{{"cause", clean_text(recovery.cause)},
+                                {"begin_s", recovery.begin_s},
+                                {"duration_s", recovery.duration_s}});
+  }
+  return Value::Map{{"present", robot.present},
+                    {"absence", to_string(robot.absence)},
+                    {"needs_operator", robot.needs_operator},
+                    {"last_trouble", clean_text(robot.last_trouble)},
+                    {"command_success_rate", robot.quality.success_rate},
+                    {"lost_cycles", robot.quality.lost_cycles},
+                    {"reflexes", std::move(reflexes)},
+                    {"absences", robot.absences},
+                    {"recoveries", robot.recoveries},
+                    {"recent_recoveries", std::move(recent)}};
+}
+
 Value verdict_value(const PolicyVerdict& verdict) {
   if (!verdict.accepted) throw Error(verdict.reason);
   return Value::Map{{"version", verdict.version}, {"swap_ms", verdict.swap_ms}};
@@ -33,11 +54,12 @@ Value recorder_value(const FlightRecorder* recorder) {
 
 Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
                    const TaskConfig& task, Gripper& gripper, Controller& controller,
-                   ControlLoop& loop, PolicyManager& policies, PolicyLoop& policy_loop,
-                   FlightRecorder* recorder, std::atomic<bool>& halted)
+                   ControlLoop& loop, RobotConnection& connection, PolicyManager& policies,
+                   PolicyLoop& policy_loop, FlightRecorder* recorder, std::atomic<bool>& halted)
     : gripper_(gripper),
       controller_(controller),
       loop_(loop),
+      connection_(connection),
       policies_(policies),
       policy_loop_(policy_loop),
       recorder_(recorder),
@@ -81,6 +103,7 @@ void Services::publish(const State& state) {
   const std::array<double, 7> reference = controller_.status().reference;
   Value::Map report = controller_report(controller_);
   report.emplace_back("halted", halted_.load());
+  report.emplace_back("robot_present", connection_.present());
   report.emplace_back("paused", policy_loop_.paused());
   report.emplace_back("episode", policy_loop_.episode());
   report.emplace_back("steps", policy_loop_.steps());
@@ -115,6 +138,7 @@ Value Services::status() const {
                     {"last_refusal", clean_text(policies.last_refusal)},
                     {"ticks", timing.ticks},
                     {"late_ticks", timing.late_ticks},
+                    {"robot", robot_value(connection_.status())},
                     {"faults", fault_counts(controller_.faults())},
                     {"recorder", recorder_value(recorder_)}};
 }
@@ -177,6 +201,13 @@ std::vector<CommandSpec> Services::commands() {
          return Value();
        },
        true},
+      {"recover",
+       "somebody has looked at the robot: recover from reflexes again",
+       {},
+       [this](const Arguments&) {
+         connection_.allow_recovery();
+         return Value();
+       }},
       record(),
   };
   for (CommandSpec& command : robot_commands_.commands()) commands.push_back(std::move(command));

@@ -16,6 +16,7 @@
 #include "app/flight_recorder.hpp"
 #include "app/policy_loop.hpp"
 #include "app/robot_commands.hpp"
+#include "app/robot_connection.hpp"
 #include "core/control_loop.hpp"
 #include "core/controller.hpp"
 #include "link/command_server.hpp"
@@ -35,8 +36,8 @@ class Services {
   // be bound.
   Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& config,
            const TaskConfig& task, Gripper& gripper, Controller& controller, ControlLoop& loop,
-           PolicyManager& policies, PolicyLoop& policy_loop, FlightRecorder* recorder,
-           std::atomic<bool>& halted);
+           RobotConnection& connection, PolicyManager& policies, PolicyLoop& policy_loop,
+           FlightRecorder* recorder, std::atomic<bool>& halted);
 
  private:
   std::vector<CommandSpec> commands();
@@ -50,6 +51,7 @@ class Services {
   Gripper& gripper_;
   Controller& controller_;
   ControlLoop& loop_;
+  RobotConnection& connection_;
   PolicyManager& policies_;
   PolicyLoop& policy_loop_;
   FlightRecorder* recorder_;   // null: none

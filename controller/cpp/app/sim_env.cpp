@@ -14,7 +14,7 @@ SimEnv::SimEnv(const TaskConfig& task, const std::filesystem::path& assets_dir)
       controller_(task.controller),
       loop_(driver_, controller_),
       port_(loop_, controller_, gripper_, task.contract.policy_rate_hz, stop_),
-      task_(make_sim_task(task.sim, driver_)),
+      task_(make_episode_task(task, &driver_)),
       cameras_(make_sim_cameras(task, assets_dir, driver_, Pacing::kLockstep)),
       environment_(task.contract, task.episode, task.controller.limits, port_, task_.get(),
                    cameras_.get()) {}

@@ -10,10 +10,10 @@
 
 #include "app/config.hpp"
 #include "app/ports.hpp"
+#include "app/robot.hpp"
 #include "core/control_loop.hpp"
 #include "drivers/camera.hpp"
 #include "drivers/sim_driver.hpp"
-#include "drivers/sim_tasks.hpp"
 #include "policy/environment.hpp"
 
 namespace serl_rt {

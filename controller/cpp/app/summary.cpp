@@ -52,6 +52,21 @@ Json to_json(const std::vector<EpisodeResult>& episodes) {
   return list;
 }
 
+Json to_json(const RobotStatus& robot) {
+  Json recoveries = Json::array();
+  for (const Recovery& r : robot.recent) {
+    recoveries.push_back(
+        {{"cause", r.cause}, {"begin_s", r.begin_s}, {"duration_s", r.duration_s}});
+  }
+  return {{"command_success_rate", robot.quality.success_rate},
+          {"lost_cycles", robot.quality.lost_cycles},
+          {"last_trouble", robot.last_trouble},
+          {"reflexes", robot.reflexes},
+          {"absences", robot.absences},
+          {"recoveries", robot.recoveries},
+          {"recent_recoveries", recoveries}};
+}
+
 Json faults(const FaultSnapshot& snapshot) {
   Json result = Json::object();
   for (std::size_t i = 0; i < snapshot.size(); ++i) {
@@ -98,6 +113,7 @@ std::string to_json(const Summary& summary) {
       {"late_steps", summary.late_steps},
       {"tick_us", percentiles_us(summary.timing.compute)},
       {"period_us", percentiles_us(summary.timing.period)},
+      {"robot", to_json(summary.robot)},
       {"faults", faults(summary.faults)},
       {"policies",
        {{"active_version", summary.policies.active_version},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/policy_loop.hpp"
+#include "app/robot_connection.hpp"
 #include "core/control_loop.hpp"
 #include "core/fault.hpp"
 #include "link/link.hpp"
@@ -24,6 +25,7 @@ struct Summary {
   std::uint64_t steps = 0;
   std::uint64_t late_steps = 0;  // policy instants missed, real time only
   LoopTiming timing;
+  RobotStatus robot;
   FaultSnapshot faults{};
   PolicyStatus policies;
   LinkStats link;                        // zero without a learner

@@ -217,14 +217,31 @@ Vec7 TorqueLimiter::apply(const Vec7& tau, const State& state, TickFaults& fault
     wanted = wanted.cwiseMax(-limits_.tau_max).cwiseMin(limits_.tau_max);
   }
 
-  const Vec7 step = wanted - last_;
-  if (step.cwiseAbs().maxCoeff(&joint) > limits_.tau_step) {
-    faults.raise(Fault::kTorqueRateLimited, step[joint], limits_.tau_step);
-    wanted = last_ + step.cwiseMax(-limits_.tau_step).cwiseMin(limits_.tau_step);
+  const Vec7 limited = within_step(wanted, state.tau_J_d);
+  if ((wanted - limited).cwiseAbs().maxCoeff(&joint) > 0.0) {
+    faults.raise(Fault::kTorqueRateLimited, wanted[joint] - last_[joint], limits_.tau_step);
   }
-  last_step_ = wanted - last_;
-  last_ = wanted;
-  return wanted;
+  last_step_ = limited - last_;
+  last_ = limited;
+  return limited;
+}
+
+// The robot compares with the command that it has, which is not the last one if that was lost on
+// the way. Within a step of both; of the robot's alone where they are too far apart for that.
+Vec7 TorqueLimiter::within_step(const Vec7& wanted, const Vec7& held) const noexcept {
+  Vec7 limited;
+  for (int i = 0; i < kJoints; ++i) {
+    const double step = limits_.tau_step;
+    const double robot = std::isfinite(held[i]) ? held[i] : last_[i];
+    double low = std::max(last_[i], robot) - step;
+    double high = std::min(last_[i], robot) + step;
+    if (low > high) {
+      low = robot - step;
+      high = robot + step;
+    }
+    limited[i] = std::clamp(wanted[i], low, high);
+  }
+  return limited;
 }
 
 Vec7 TorqueLimiter::ramp_down() noexcept {

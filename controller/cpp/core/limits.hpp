@@ -18,14 +18,15 @@ struct RobotLimits {
   Vec7 velocity_offset = Vec7::Zero();  // [rad/s]
   Vec7 deceleration = Vec7::Zero();     // [rad/s^2]
   Vec7 tau_max;                         // [Nm]
-  double tau_step = 1.0;                // [Nm] largest change per tick: 1000 Nm/s
+  double tau_step = 0.99;  // [Nm] largest change per tick: 1000 Nm/s, less what rounding may add
 };
 
 // Franka Research 3: libfranka 0.21, rate_limiting.h (joint limits, dq and its dependence on the
 // position, ddq) and the FCI manual (87/12 Nm, 1000 Nm/s).
 RobotLimits fr3_limits() noexcept;
 
-// Franka Emika Panda ("FER"): FCI manual, section Robot and interface specifications.
+// Franka Emika Panda ("FER"): libfranka 0.9, rate_limiting.h (dq, ddq, Nm/s), and the FCI manual,
+// section Robot and interface specifications (joint limits, 87/12 Nm).
 RobotLimits panda_limits() noexcept;
 
 // Velocities that are allowed at a position [rad/s].
@@ -98,8 +99,9 @@ class TorqueLimiter {
   // The torque that the robot has now; taken as zero where it is not finite.
   void reset(const Vec7& tau_commanded) noexcept;
 
-  // What to command. Always finite, within tau_max, and within tau_step of the last command,
-  // whatever `tau` holds. `state` must be finite. A torque that is not finite becomes zero torque.
+  // What to command. Always finite, and within tau_step of the last command and of the one that
+  // the robot has (state.tau_J_d), whatever `tau` holds; within tau_max if they were. `state` must
+  // be finite. A torque that is not finite becomes zero torque.
   Vec7 apply(const Vec7& tau, const State& state, TickFaults& faults) noexcept;
 
   // For a tick without a usable state: one step towards zero torque.
@@ -109,6 +111,8 @@ class TorqueLimiter {
   const Vec7& last_step() const noexcept { return last_step_; }  // change in the last tick
 
  private:
+  Vec7 within_step(const Vec7& wanted, const Vec7& held) const noexcept;
+
   RobotLimits limits_;
   JointWall wall_;
   VelocityWall velocity_wall_;

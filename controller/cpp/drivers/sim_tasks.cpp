@@ -122,7 +122,7 @@ std::string check_positive(const std::string& name, double value) {
 }  // namespace
 
 std::string validate(const SimTaskConfig& config) {
-  if (config.task != "pick_cube" && config.task != "reach") {
+  if (config.task != "pick_cube" && config.task != "reach" && !config.task.empty()) {
     return "task = \"" + config.task + "\" must be \"pick_cube\" or \"reach\"";
   }
   for (const std::string& fault : {check_range("cube", config.cube_low, config.cube_high),

@@ -30,6 +30,9 @@ class ControlPort {
   // joint passed a limit.
   virtual bool stopped() const noexcept = 0;
 
+  // False while the robot is away: it was lost, and is being recovered.
+  virtual bool ready() const noexcept = 0;
+
   virtual Gripper& gripper() noexcept = 0;
 };
 

@@ -52,6 +52,9 @@ class Environment {
   // robot is gone or the program stops.
   std::optional<StepResult> step(std::span<const float> action, std::uint64_t policy_version);
 
+  // False while the robot is away; an episode would be over at once.
+  bool ready() const noexcept { return port_.ready(); }
+
   // Flat observation of now, in the contract's order.
   std::span<const float> observation() const noexcept { return observation_; }
 

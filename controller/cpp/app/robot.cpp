@@ -1,0 +1,72 @@
+#include "app/robot.hpp"
+
+#include <utility>
+
+#include "app/cameras.hpp"
+#include "core/error.hpp"
+#include "drivers/franka_driver.hpp"
+#include "drivers/pose_task.hpp"
+#include "drivers/sim_tasks.hpp"
+
+namespace serl_rt {
+namespace {
+
+Robot make_simulated(const Options& options, const TaskConfig& task) {
+  auto driver = std::make_unique<SimDriver>(SimDriverConfig{
+      options.assets_dir / task.sim.model, options.lockstep ? Pacing::kLockstep : Pacing::kRealtime,
+      task.episode.reset_q});
+  auto gripper = std::make_unique<SimGripper>(*driver);
+  auto cameras = make_sim_cameras(task, options.assets_dir, *driver,
+                                  options.lockstep ? Pacing::kLockstep : Pacing::kRealtime);
+  auto episode_task = make_episode_task(task, driver.get());
+  return {std::move(driver), std::move(gripper), std::move(cameras), std::move(episode_task)};
+}
+
+RobotConfig robot_config(const Options& options, const TaskConfig& task) {
+  RobotConfig config = task.robot;
+  if (!options.robot_ip.empty()) config.ip = options.robot_ip;
+  if (config.ip.empty()) {
+    throw Error("--driver " + options.driver + " needs the robot's address: give --robot-ip, or " +
+                "ip in [robot] of " + task.file.string());
+  }
+  return config;
+}
+
+std::unique_ptr<RobotDriver> make_driver(const Options& options, const RobotConfig& config) {
+  if (options.driver == "franka") return make_franka_driver(config);
+  const auto made = options.drivers.find(options.driver);
+  if (made != options.drivers.end()) return made->second(config);
+  std::string known = "sim, franka";
+  for (const auto& [name, factory] : options.drivers) known += ", " + name;
+  throw Error("--driver " + options.driver + " is not one of " + known +
+              " (serl-rt control also knows module:Class, a Python driver)");
+}
+
+}  // namespace
+
+Robot make_robot(const Options& options, const TaskConfig& task) {
+  if (options.driver == "sim") return make_simulated(options, task);
+  if (options.lockstep)
+    throw Error("--lockstep is for --driver sim: a real arm keeps its own time");
+  if (!task.contract.images.empty()) {
+    throw Error(task.file.string() +
+                ": the contract has images, but only --driver sim has cameras");
+  }
+  return {make_driver(options, robot_config(options, task)), std::make_unique<NoGripper>(), nullptr,
+          make_episode_task(task, nullptr)};
+}
+
+std::unique_ptr<Task> make_episode_task(const TaskConfig& task, SimDriver* sim) {
+  if (task.pose_reward) {
+    if (sim == nullptr) return make_pose_task(*task.pose_reward);
+    return make_pose_task(*task.pose_reward, [sim] { sim->return_to_start(); });
+  }
+  if (sim != nullptr && !task.sim.task.empty()) return make_sim_task(task.sim, *sim);
+  if (sim == nullptr && !task.sim.task.empty()) {
+    throw Error(task.file.string() + ": sim.task = \"" + task.sim.task +
+                "\" has simulated objects: on a real arm use a task with [pose_reward]");
+  }
+  return nullptr;
+}
+
+}  // namespace serl_rt

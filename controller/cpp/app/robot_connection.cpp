@@ -1,0 +1,154 @@
+#include "app/robot_connection.hpp"
+
+#include <thread>
+
+namespace serl_rt {
+namespace {
+
+constexpr std::chrono::milliseconds kRetryInterval{200};
+constexpr std::chrono::milliseconds kLookInterval{20};  // at `stop`
+constexpr std::size_t kRecent = 20;
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+void wait(const std::atomic<bool>& stop) {
+  const auto end = std::chrono::steady_clock::now() + kRetryInterval;
+  while (!stop && std::chrono::steady_clock::now() < end)
+    std::this_thread::sleep_for(kLookInterval);
+}
+
+}  // namespace
+
+std::vector<std::string> reflex_names(const std::string& what) {
+  std::vector<std::string> names;
+  const std::size_t end = what.find(']', what.find('['));
+  std::size_t quote = what.find('"', what.find('['));
+  while (quote < end) {
+    const std::size_t close = what.find('"', quote + 1);
+    if (close >= end) break;
+    names.push_back(what.substr(quote + 1, close - quote - 1));
+    quote = what.find('"', close + 1);
+  }
+  return names;
+}
+
+RobotConnection::RobotConnection(RobotDriver& driver, ControlLoop& loop, Controller& controller,
+                                 const RecoveryLimit& limit) noexcept
+    : driver_(driver), loop_(loop), controller_(controller), limit_(limit), begin_(Clock::now()) {}
+
+bool RobotConnection::run(const std::atomic<bool>& stop,
+                          const std::function<void()>& before_ticks) {
+  if (const Trouble trouble = driver_.start(); trouble.absence != Absence::kNone) {
+    note_trouble(trouble);
+    const std::scoped_lock lock(mutex_);
+    failure_ = trouble.what;
+    return false;
+  }
+  {
+    const std::scoped_lock lock(mutex_);
+    status_.absence = Absence::kNone;
+  }
+  while (true) {
+    before_ticks();
+    present_.store(true, std::memory_order_release);
+    const bool stopped = loop_.run(stop);
+    present_.store(false, std::memory_order_release);
+    if (stopped) {
+      driver_.stop();
+      return true;
+    }
+    note_loss(driver_.trouble());
+    if (!recover(stop)) return stop;
+    note_recovery();
+    controller_.request_stop();  // what was asked for before the absence is not asked for now
+  }
+}
+
+bool RobotConnection::recover(const std::atomic<bool>& stop) {
+  while (!stop) {
+    {
+      const std::scoped_lock lock(mutex_);
+      if (status_.absence == Absence::kUnusable) {
+        failure_ = status_.last_trouble;
+        return false;
+      }
+    }
+    if (may_try()) {
+      const Trouble trouble = driver_.start();
+      if (trouble.absence == Absence::kNone) return true;
+      note_trouble(trouble);
+    }
+    wait(stop);
+  }
+  return false;
+}
+
+bool RobotConnection::may_try() const {
+  const std::scoped_lock lock(mutex_);
+  return static_cast<int>(reflex_times_.size()) <= limit_.reflexes;
+}
+
+void RobotConnection::note_loss(const Trouble& trouble) {
+  note_trouble(trouble);
+  const std::scoped_lock lock(mutex_);
+  lost_at_ = Clock::now();
+  cause_ = trouble.what;
+  ++status_.absences;
+}
+
+void RobotConnection::note_trouble(const Trouble& trouble) {
+  const auto now = Clock::now();
+  const std::scoped_lock lock(mutex_);
+  status_.absence = trouble.absence;
+  status_.last_trouble = trouble.what;
+  status_.needs_operator = trouble.absence == Absence::kOperator;
+  if (trouble.absence != Absence::kReflex) return;
+  for (const std::string& name : reflex_names(trouble.what)) ++status_.reflexes[name];
+  while (!reflex_times_.empty() && seconds(now - reflex_times_.front()) > limit_.window_s) {
+    reflex_times_.pop_front();
+  }
+  reflex_times_.push_back(now);
+  if (static_cast<int>(reflex_times_.size()) > limit_.reflexes) {
+    status_.needs_operator = true;
+    status_.last_trouble =
+        std::to_string(reflex_times_.size()) + " reflexes within " +
+        std::to_string(static_cast<int>(limit_.window_s)) +
+        " s: look at the robot, then give the command 'recover'; the last: " + trouble.what;
+  }
+}
+
+void RobotConnection::note_recovery() {
+  const auto now = Clock::now();
+  const std::scoped_lock lock(mutex_);
+  ++status_.recoveries;
+  status_.absence = Absence::kNone;
+  status_.needs_operator = false;
+  status_.recent.push_back({cause_, seconds(lost_at_ - begin_), seconds(now - lost_at_)});
+  if (status_.recent.size() > kRecent) status_.recent.erase(status_.recent.begin());
+}
+
+RobotStatus RobotConnection::status() const {
+  RobotStatus status;
+  {
+    const std::scoped_lock lock(mutex_);
+    status = status_;
+  }
+  status.present = present();
+  status.quality = driver_.quality();
+  return status;
+}
+
+std::string RobotConnection::failure() const {
+  const std::scoped_lock lock(mutex_);
+  return failure_;
+}
+
+void RobotConnection::allow_recovery() {
+  const std::scoped_lock lock(mutex_);
+  reflex_times_.clear();
+  status_.needs_operator = false;
+}
+
+}  // namespace serl_rt

@@ -1,0 +1,88 @@
+// The life of the robot's connection, outside of the tick: start, run until the robot is gone,
+// recover, run again, stop. Keeps the account of it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "app/config.hpp"
+#include "core/control_loop.hpp"
+#include "core/controller.hpp"
+#include "drivers/driver.hpp"
+
+namespace serl_rt {
+
+struct Recovery {
+  std::string cause;        // of the absence that it ended
+  double begin_s = 0.0;     // [s] since the program's start
+  double duration_s = 0.0;  // [s] from the last sample before to taking torques again
+};
+
+struct RobotStatus {
+  bool present = false;                 // takes torques
+  bool needs_operator = false;          // away, and not coming back by itself
+  Absence absence = Absence::kNetwork;  // meaningful while not present
+  std::string last_trouble;             // empty: none yet
+  CommandQuality quality;
+  std::map<std::string, std::uint64_t> reflexes;  // by name, how often
+  std::uint64_t absences = 0;                     // times that the robot was lost
+  std::uint64_t recoveries = 0;
+  std::vector<Recovery> recent;  // the last few
+};
+
+class RobotConnection {
+ public:
+  // All must outlive this.
+  RobotConnection(RobotDriver& driver, ControlLoop& loop, Controller& controller,
+                  const RecoveryLimit& limit) noexcept;
+
+  // Control thread. Starts the robot and ticks until `stop` is set, then brakes and ends. A robot
+  // that gets lost is recovered, and the controller begins anew at the measured state, stopped: it
+  // follows nothing until a hold, a joint move or hand guiding is asked for. `before_ticks` is
+  // called each time before the ticks begin. False: the robot could not be had at first, or is gone
+  // for good; failure() says why.
+  bool run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks);
+
+  // Any thread.
+  bool present() const noexcept { return present_.load(std::memory_order_acquire); }
+  RobotStatus status() const;
+  std::string failure() const;
+
+  // Any thread: a person has looked; recover as if nothing had been.
+  void allow_recovery();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool recover(const std::atomic<bool>& stop);
+  bool may_try() const;
+  void note_loss(const Trouble& trouble);
+  void note_trouble(const Trouble& trouble);
+  void note_recovery();
+
+  RobotDriver& driver_;
+  ControlLoop& loop_;
+  Controller& controller_;
+  const RecoveryLimit limit_;
+  const Clock::time_point begin_;
+  std::atomic<bool> present_ = false;
+
+  mutable std::mutex mutex_;  // all below; never taken within a tick
+  RobotStatus status_;
+  std::string failure_;
+  std::string cause_;  // of the current absence
+  Clock::time_point lost_at_;
+  std::deque<Clock::time_point> reflex_times_;  // within the window
+};
+
+// The names in ["name", ...] at the end of a reflex's sentence; empty without.
+std::vector<std::string> reflex_names(const std::string& what);
+
+}  // namespace serl_rt
