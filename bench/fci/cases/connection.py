@@ -79,7 +79,7 @@ def killed(context: Context) -> Result:
         deadline = time.monotonic() + 10.0
         while robot.sessions_ended() == 0 and time.monotonic() < deadline:
             time.sleep(0.02)
-        ended = robot.sessions_ended()
+        ended, reflexes = robot.sessions_ended(), robot.reflexes()  # commands that did not come
         begin = time.monotonic()
         with Controller(context, robot.address) as arm:
             arm.wait_for(lambda s: s["robot"]["present"], "control")
@@ -90,7 +90,7 @@ def killed(context: Context) -> Result:
             "start_s": round(took, 2),
             "reflexes": robot.reflexes(),
         }
-        return Result(ended == 1 and not robot.reflexes(), measured)
+        return Result(ended == 1 and robot.reflexes() == reflexes, measured)
 
 
 CASES = {

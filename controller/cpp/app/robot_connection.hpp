@@ -22,7 +22,7 @@ namespace serl_rt {
 struct Recovery {
   std::string cause;        // of the absence that it ended
   double begin_s = 0.0;     // [s] since the program's start
-  double duration_s = 0.0;  // [s] from the last sample before to taking torques again
+  double duration_s = 0.0;  // [s] from noticing it to taking torques again
 };
 
 struct RobotStatus {
