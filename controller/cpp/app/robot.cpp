@@ -32,10 +32,10 @@ RobotConfig robot_config(const Options& options, const TaskConfig& task) {
   return config;
 }
 
-std::unique_ptr<RobotDriver> make_driver(const Options& options, const RobotConfig& config) {
-  if (options.driver == "franka") return make_franka_driver(config);
-  const auto made = options.drivers.find(options.driver);
-  if (made != options.drivers.end()) return made->second(config);
+DriverFactory find_driver(const Options& options) {
+  if (options.driver == "franka") return make_franka_driver;
+  const auto found = options.drivers.find(options.driver);
+  if (found != options.drivers.end()) return found->second;
   std::string known = "sim, franka";
   for (const auto& [name, factory] : options.drivers) known += ", " + name;
   throw Error("--driver " + options.driver + " is not one of " + known +
@@ -52,7 +52,8 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
     throw Error(task.file.string() +
                 ": the contract has images, but only --driver sim has cameras");
   }
-  return {make_driver(options, robot_config(options, task)), std::make_unique<NoGripper>(), nullptr,
+  const DriverFactory make_driver = find_driver(options);
+  return {make_driver(robot_config(options, task)), std::make_unique<NoGripper>(), nullptr,
           make_episode_task(task, nullptr)};
 }
 

@@ -65,7 +65,7 @@ Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& c
       recorder_(recorder),
       halted_(halted),
       robot_commands_(task, controller, gripper, [this] { return newest(); },
-                      {[this] { halt(); }, [this] { halted_ = false; },
+                      {[this] { halt(); }, [this] { release(); },
                        [this](std::span<const double> action, double valid_s) {
                          policy_loop_.intervene(action, valid_s);
                        }}) {
@@ -111,6 +111,11 @@ void Services::publish(const State& state) {
       state, gripper_.opening(),
       {Vec3(reference.data()), Quat(reference[6], reference[3], reference[4], reference[5])},
       std::move(report));
+}
+
+void Services::release() {
+  halted_ = false;
+  connection_.allow_recovery();
 }
 
 void Services::halt() {
@@ -201,13 +206,6 @@ std::vector<CommandSpec> Services::commands() {
          return Value();
        },
        true},
-      {"recover",
-       "somebody has looked at the robot: recover from reflexes again",
-       {},
-       [this](const Arguments&) {
-         connection_.allow_recovery();
-         return Value();
-       }},
       record(),
   };
   for (CommandSpec& command : robot_commands_.commands()) commands.push_back(std::move(command));

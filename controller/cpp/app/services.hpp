@@ -47,6 +47,7 @@ class Services {
   void watch(const std::stop_token& stop);
   void publish(const State& state);
   void halt();
+  void release();  // a person says that the arm may move again
 
   Gripper& gripper_;
   Controller& controller_;

@@ -18,7 +18,7 @@ struct RobotLimits {
   Vec7 velocity_offset = Vec7::Zero();  // [rad/s]
   Vec7 deceleration = Vec7::Zero();     // [rad/s^2]
   Vec7 tau_max;                         // [Nm]
-  double tau_step = 0.99;  // [Nm] largest change per tick: 1000 Nm/s, less what rounding may add
+  double tau_step = 0.999;  // [Nm] largest change per tick: 1000 Nm/s, less what rounding may add
 };
 
 // Franka Research 3: libfranka 0.21, rate_limiting.h (joint limits, dq and its dependence on the
