@@ -38,8 +38,8 @@ SETTLED_GRADIENT = 1e-6
 """Below this, rounding decides where Adam's first step goes, and parameters are not compared."""
 TIMED_UPDATES = 5
 
-Key = tuple[frozenset[str], tuple[tuple[str, tuple[int, ...]], ...]]
-"""Networks to update; names and shapes of the batch."""
+Key = tuple[frozenset[str], tuple[tuple[str, tuple[int, ...]], ...], bool]
+"""Networks to update; names and shapes of what goes through at once; whether that is a piece."""
 
 
 class ParityError(RuntimeError):
@@ -102,21 +102,26 @@ class CompiledUpdates:
 
     def prepare(self, batch: Batch, names: Iterable[str]) -> TracedUpdate | None:
         """Compile for batches like this one, if it is not done; None where eager is better."""
-        key = (frozenset(names), tuple((n, tuple(t.shape)) for n, t in named_tensors(batch)))
+        size = self._piece_size(batch)
+        cut = size < batch.size
+        piece = slice_batch(batch, 0, size)
+        shapes = tuple((n, tuple(t.shape)) for n, t in named_tensors(piece))
+        key = (frozenset(names), shapes, cut)
         if key not in self._steps:
-            self._steps[key] = self._compile(batch, key[0])
+            checked = slice_batch(batch, 0, 2 * size) if cut else batch
+            self._steps[key] = self._compile(checked, piece, key[0])
         return self._steps[key]
 
-    def _parts(self, batch: Batch) -> int:
-        """Into how many pieces of `part_size` a batch is cut."""
+    def _piece_size(self, batch: Batch) -> int:
+        """Into pieces of how many rows a batch is cut; its own size is whole."""
         size, agent = self.part_size or batch.size, self.agent
         # An imitation term is a mean over the demonstrations, of which the pieces have unlike many.
         whole = agent.config.bc_weight > 0.0 or agent.numerics.accumulation > 1
-        return 1 if whole or batch.size % size else batch.size // size
+        return batch.size if whole or batch.size % size else size
 
-    def _compile(self, batch: Batch, names: frozenset[str]) -> TracedUpdate | None:
+    def _compile(self, batch: Batch, piece: Batch, names: frozenset[str]) -> TracedUpdate | None:
         try:
-            step, gain = _checked_step(self.agent, batch, names, self._parts(batch))
+            step, gain = _checked_step(self.agent, batch, piece, names)
         except Exception as error:  # the compiler raises what its passes raise
             if self.required:
                 raise
@@ -141,9 +146,11 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
 
 
 def _checked_step(
-    agent: SACAgent, batch: Batch, names: frozenset[str], parts: int
+    agent: SACAgent, batch: Batch, piece: Batch, names: frozenset[str]
 ) -> tuple[TracedUpdate, float]:
     """Compile an update, compare it with the eager one on copies of the agent, and time both.
+
+    `piece` is how much of a batch goes through at once: all of `batch`, or half of it.
 
     Returns the step and how many times as fast it is. Raises ParityError when results differ.
     """
@@ -151,7 +158,7 @@ def _checked_step(
     for clone in (reference, trial):
         clone.compiled = None
         clone.draws = GeneratorDraws(torch.Generator(clone.state.device).manual_seed(0))
-    step = TracedUpdate(trial, batch, names, inductor, parts)
+    step = TracedUpdate(trial, piece, names, inductor, cut=piece.size < batch.size)
     reference.update_eagerly(batch, names)
     step(batch)
     _check_parity(trial.state, reference.state, names)

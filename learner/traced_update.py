@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class TracedUpdate:
     """The update of some networks on batches of one shape, traced and handed to a compiler.
 
-    With `parts` the batch goes through in as many pieces, whose gradients are averaged before the
-    one step: the same update with activations that fit into a core's cache.
+    With `cut`, `batch` is one piece of the batches that will come. Their pieces go through one
+    after the other, and the gradients are averaged before the one step: the same update with
+    activations that fit into a core's cache.
     """
 
     def __init__(
@@ -37,15 +38,16 @@ class TracedUpdate:
         batch: Batch,
         names: frozenset[str],
         compiler: Compiler,
-        parts: int = 1,
+        *,
+        cut: bool = False,
     ) -> None:
         self.names = [name for name in agent.losses() if name in names]
-        self.parts = parts
+        self.cut, self.size = cut, batch.size
         self.requests, draws = self._record_draws(agent, batch)
         self.bind(agent)
         scalars = self._scalars()
         graphs = agent.numerics.cuda_graphs and agent.state.device.type == "cuda"
-        if parts == 1:
+        if not cut:
             given = {"batch": _fields(batch), "draws": draws, "scalars": scalars}
             self._whole = Traced(self._update, given, self._held, compiler, graphs)
         else:
@@ -66,16 +68,16 @@ class TracedUpdate:
             "targets": [p.detach() for p in state.targets.parameters()],
             "moments": moments,
         }
-        if self.parts > 1:
+        if self.cut:
             held["sums"] = {n: [torch.zeros_like(m) for m in moments[n][0]] for n in self.names}
         self._held = Held(held)
 
     def __call__(self, batch: Batch) -> Info:
         """Update the agent in place and return the metrics."""
         state = self.agent.state
-        draws = [getattr(self.agent.draws, kind)(*sizes) for kind, sizes in self.requests]
+        draws = [self._draw(kind, sizes, batch.size) for kind, sizes in self.requests]
         info: Info
-        if self.parts == 1:
+        if not self.cut:
             given = {"batch": _fields(batch), "draws": draws, "scalars": self._scalars()}
             info = self._whole(given, self._held)
         else:
@@ -100,20 +102,27 @@ class TracedUpdate:
             agent.draws = draws
         return recorder.requests, recorder.values
 
+    def _draw(self, kind: str, sizes: tuple[int, ...], rows: int) -> Tensor:
+        """Draw what was recorded; noise for this many rows."""
+        if kind == "normal":
+            return self.agent.draws.normal(rows, *sizes[1:])
+        return self.agent.draws.integers(*sizes)
+
     def _scalars(self) -> list[Tensor]:
         """Return rates and bias corrections, which are new at every update."""
         return [self.agent.state.optimizers[name].step_scalars() for name in self.names]
 
     def _pieces(self, batch: Batch, draws: Sequence[Tensor]) -> Iterator[dict[str, Any]]:
         """Cut the batch, and the noise of its rows, into the parts."""
-        size = batch.size // self.parts
-        for start in range(0, batch.size, size):
-            rows = slice(start, start + size)
+        share = torch.tensor(self.size / batch.size, device=batch.rewards.device)
+        for start in range(0, batch.size, self.size):
+            rows = slice(start, start + self.size)
             noise = [
                 draw[rows] if kind == "normal" else draw
                 for (kind, _), draw in zip(self.requests, draws, strict=True)
             ]
-            yield {"batch": _fields(slice_batch(batch, start, start + size)), "draws": noise}
+            piece = slice_batch(batch, start, start + self.size)
+            yield {"batch": _fields(piece), "draws": noise, "share": share}
 
     # What is traced: reads first, writes last.
 
@@ -126,7 +135,7 @@ class TracedUpdate:
         gradients, info = self._gradients(given, held)
         for name, new in gradients.items():
             for total, gradient in zip(held["sums"][name], new, strict=True):
-                total.copy_(total + gradient / self.parts)
+                total.copy_(total + gradient * given["share"])
         return info
 
     def _step(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Info:
