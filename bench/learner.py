@@ -129,7 +129,7 @@ def rivals_asked_for(arguments: argparse.Namespace) -> list[Rival]:
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             subprocess.run([str(SBX_PYTHON), "-m", "pip", "install", "-q", "sbx-rl"], check=True)
         script = f"{SBX_PYTHON} bench/rival_sbx.py {{critics}} {{utd}} {{seconds}}"
-        rivals.append(Rival("SBX", "actor's batch of 256 only", script))
+        rivals.append(Rival("SBX", "actor without layer norm, its batch 256", script))
     if arguments.baseline_cmd:
         rivals.append(Rival("baseline", arguments.baseline_cmd, arguments.baseline_cmd))
     return rivals

@@ -1,7 +1,7 @@
 """Critic updates/s of SBX's SAC (JAX): `python rival_sbx.py CRITICS UTD SECONDS`.
 
-256x256 with tanh and layer norm; the actor is updated once for UTD critic updates, on a batch of
-256. Runs in an environment of its own, without this project.
+256x256 with tanh, layer norm in the critics; the actor is updated once for UTD critic updates, on a
+batch of 256. Runs in an environment of its own, without this project.
 """
 
 import sys
@@ -9,6 +9,7 @@ import time
 
 import flax.linen as nn
 import gymnasium as gym
+import jax
 import numpy as np
 from sbx import SAC
 from stable_baselines3.common.logger import Logger
@@ -48,7 +49,7 @@ def main() -> None:
     count, began = 0, time.perf_counter()
     while (spent := time.perf_counter() - began) < seconds:
         model.train(batch_size=256, gradient_steps=utd)
-        np.asarray(model.qf_state_ if hasattr(model, "qf_state_") else model.ent_coef_state.step)
+        jax.block_until_ready(model.policy.qf_state.params)
         count += utd
     print(count / spent)
 
