@@ -26,6 +26,8 @@ Vec6 per_axis(double translational, double rotational) noexcept {
   return gains;
 }
 
+const Vec7 kMaxPostureTorque{20.0, 20.0, 20.0, 20.0, 5.0, 5.0, 5.0};  // [Nm]
+
 }  // namespace
 
 std::string validate(const CartesianGains& gains) {
@@ -99,7 +101,11 @@ Vec7 cartesian_impedance(const State& state, const Pose& desired, const Vec7& po
   const Vec6 Ki = per_axis(gains.translational_Ki, gains.rotational_Ki);
   const Vec6 wrench = -stiffness.cwiseProduct(error) - damping.cwiseProduct(tcp_twist(state)) -
                       Ki.cwiseProduct(integral.value());
-  const Vec7 posture_pull = posture_torque(state, posture, gains);
+  // With the largest gains that are accepted the pull would be thousands of Nm, which the torque's
+  // rate limit turns into an oscillation.
+  const Vec7 posture_pull = posture_torque(state, posture, gains)
+                                .cwiseMax(-kMaxPostureTorque)
+                                .cwiseMin(kMaxPostureTorque);
   return state.zero_jacobian.transpose() * wrench +
          project_to_nullspace(state.zero_jacobian, posture_pull) + state.coriolis;
 }

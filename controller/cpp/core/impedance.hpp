@@ -94,7 +94,8 @@ Vec7 project_to_nullspace(const Jacobian& jacobian, const Vec7& tau,
 // k (q_n - q) - 2 sqrt(k) dq, with joint 1's error scaled by k1 and its velocity by 2 sqrt(k1).
 Vec7 posture_torque(const State& state, const Vec7& posture, const CartesianGains& gains) noexcept;
 
-// J^T (-K e - D J dq - Ki sum(e)) + N posture_torque + coriolis, with e the clipped error.
+// J^T (-K e - D J dq - Ki sum(e)) + N posture_torque + coriolis, with e the clipped error, and the
+// posture's torque capped at 20 Nm (5 Nm at the wrist).
 // Adds e to `integral`. Gravity is not included.
 Vec7 cartesian_impedance(const State& state, const Pose& desired, const Vec7& posture,
                          const CartesianGains& gains, ErrorIntegral& integral) noexcept;
