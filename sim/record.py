@@ -1,7 +1,7 @@
 """Demonstrations of the scripted expert in the simulated arm."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,33 @@ from serl_rt.export.demonstrations import demonstration_columns
 from serl_rt.export.messages import DTYPES, STARTS
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.expert import PickCubeExpert
+from serl_rt.sim.peg_expert import PegInsertExpert
 
 MAX_ATTEMPTS = 4
 """Attempts per demonstration that is asked for."""
 
 Row = dict[str, Any]
+
+
+class Expert(Protocol):
+    """Solves a task through the same actions as a policy."""
+
+    def reset(self) -> None:
+        """Begin an episode."""
+
+    def act(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the action, (action_dim,) in [-1, 1], for an observation in SI units."""
+
+
+def make_expert(env: SimArmEnv, noise: float, rng: np.random.Generator) -> Expert:
+    """Return the expert of an environment's task.
+
+    noise: standard deviation of what is added to each component of an action.
+    Raises ValueError if there is none, or the contract is not one that it can act by.
+    """
+    known = env.truth
+    make = PegInsertExpert if "tip_to_hole" in known else PickCubeExpert
+    return make(env.contract, noise, rng, known)
 
 
 def record_demonstrations(
@@ -27,7 +49,7 @@ def record_demonstrations(
     Raises RuntimeError if the expert fails too often.
     """
     rng = np.random.default_rng(seed)
-    expert = PickCubeExpert(env.contract, noise, rng, env.truth)
+    expert = make_expert(env, noise, rng)
     rows: list[Row] = []
     recorded = 0
     for _ in range(MAX_ATTEMPTS * episodes):
@@ -45,7 +67,7 @@ def record_demonstrations(
     return to_columns(env, rows)
 
 
-def run_episode(env: SimArmEnv, expert: PickCubeExpert, seed: int, number: int) -> list[Row]:
+def run_episode(env: SimArmEnv, expert: Expert, seed: int, number: int) -> list[Row]:
     """Run one episode to its end; one row of column values per step."""
     observation, _ = env.reset(seed=seed)
     expert.reset()

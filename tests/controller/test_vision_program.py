@@ -1,7 +1,11 @@
 """The controller with cameras: an image policy acts, its images reach the learner, once each."""
 
+import json
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.policy_export import make_exporter
 from serl_rt.learner.receive import LearnerServer
 from serl_rt.learner.recipe import load_recipe
+from serl_rt.sim.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
@@ -62,6 +67,24 @@ def run(policy: PolicyFile, folder: Path, *options: str) -> tuple[Columns, int]:
         messages = list(log)
         names = list(messages[0].columns)
         return {n: np.concatenate([m.columns[n] for m in messages]) for n in names}, len(messages)
+
+
+@contextmanager
+def pushed_images(folder: Path, address: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that pushes the images of two cameras that show a moving pattern."""
+    sources = ", ".join(
+        f'{{ image = "{name}", kind = "pattern", width = 144, height = 144, fps = 60.0 }}'
+        for name in CAMERAS
+    )
+    text = TASK.path.read_text().replace("[cameras]\n", f"[cameras]\nsources = [{sources}]\n")
+    (folder / "cell.toml").write_text(text)
+    command = [sys.executable, "-m", "serl_rt.cli", "cameras", "--quiet"]
+    command += ["--task", str(folder / "cell.toml"), "--controller", address]
+    with subprocess.Popen(command) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def frames_before(columns: Columns, camera: str) -> NDArray[np.uint8]:
@@ -107,3 +130,27 @@ def test_in_real_time_images_are_fresh_and_change(policy: PolicyFile, tmp_path: 
     assert len(columns["reward"]) >= 10
     after = columns["next_observation/front"].astype(int)
     assert (np.abs(np.diff(after, axis=0)).max(axis=(1, 2, 3)) > 0).mean() > 0.5
+
+
+def test_pushed_images_reach_the_learner_and_stop_the_arm_when_they_stop(
+    policy: PolicyFile, tmp_path: Path
+) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    options = ("--cameras", address, "--rt-priority", "0", "--episodes", "1")
+    with pushed_images(tmp_path, address):
+        columns, _ = run(policy, tmp_path / "fed", *options)
+    assert len(columns["reward"]) >= 10
+    for camera in CAMERAS:
+        image = columns[f"next_observation/{camera}"][5].astype(int)
+        # The pattern at half its size: red grows downwards, green to the right, blue is even.
+        np.testing.assert_array_equal(np.diff(image[:, 0, 0]) >= 0, True)
+        np.testing.assert_array_equal(np.diff(image[0, :, 1]) >= 0, True)
+        assert image[0, 0, 0] <= 2
+        assert image[-1, 0, 0] >= 253
+        assert np.ptp(image[..., 2]) == 0
+
+    summary = tmp_path / "summary.json"
+    with pytest.raises(IndexError):  # no cameras: nothing is executed, nothing is sent
+        run(policy, tmp_path / "blind", *options, "--summary", str(summary))
+    faults = json.loads(summary.read_text())["faults"]
+    assert faults["image_stale"]["count"] == TASK.episode.max_steps

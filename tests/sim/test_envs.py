@@ -70,7 +70,9 @@ def test_same_seed_same_bits(task: str) -> None:
 @pytest.mark.parametrize("task", ENVIRONMENTS.values())
 def test_later_resets_differ_and_follow_from_the_first_seed(task: str) -> None:
     def places(env: SimArmEnv, seed: int) -> list[tuple[float, ...]]:
-        key = "goal_position" if task == "reach" else "cube_position"
+        key = {"reach": "goal_position"}.get(
+            task, "hole_position" if task.startswith("peg") else "cube_position"
+        )
         result = []
         for i in range(5):
             env.reset(seed=seed if i == 0 else None)
@@ -111,6 +113,38 @@ def test_a_sparse_task_ends_at_success_a_dense_one_goes_on() -> None:
         assert np.linalg.norm(observation["tcp_to_goal"]) < 0.02
         assert value > 0.5
         assert terminated is ends
+
+
+def test_serls_keys_join_the_fields_and_keep_the_images() -> None:
+    env = gymnasium.make("serl_rt/PandaPickCubeVision-v0", keys="serl")
+    observation, _ = env.reset(seed=0)
+    assert list(observation) == ["state", "front", "wrist"]
+    assert env.observation_space.contains(observation)
+    plain = SimArmEnv("pick_cube_vision")
+    fields, _ = plain.reset(seed=0)
+    names = [field.name for field in plain.contract.observation]
+    np.testing.assert_array_equal(observation["state"], np.concatenate([fields[n] for n in names]))
+    np.testing.assert_array_equal(observation["wrist"], fields["wrist"])
+    assert "cube_position" not in fields
+    assert plain.truth["cube_position"].shape == (3,)
+    with pytest.raises(ValueError, match="contract"):
+        SimArmEnv("pick_cube_vision", keys="hil")
+
+
+def test_a_peg_is_held_and_what_it_touches_is_felt() -> None:
+    env = SimArmEnv("peg_insert")
+    observation, _ = env.reset(seed=0)
+    assert observation["tip_to_hole"] == pytest.approx(env.truth["tip_to_hole"])
+    tip = env.truth["hole_position"] - env.truth["tip_to_hole"]
+    assert observation["tcp_position"] - tip == pytest.approx([0, 0, 0.07], abs=1e-3)
+    assert np.abs(observation["tcp_force"]).max() < 0.1
+    for step in range(40):  # over the socket's rim, 2 cm beside the hole, then down
+        way = env.truth["tip_to_hole"] + np.array([0.0, 0.02, 0.03 if step < 20 else -0.03])
+        observation, *_, info = env.step(np.clip(way / 0.02, -1, 1).astype(np.float32))
+    assert not info["succeed"]
+    assert observation["tcp_force"][2] < -1  # the arm presses down
+    held = observation["tcp_position"] - (env.truth["hole_position"] - env.truth["tip_to_hole"])
+    assert held == pytest.approx([0, 0, 0.07], abs=3e-3)
 
 
 def test_actions_outside_the_contract_are_refused() -> None:

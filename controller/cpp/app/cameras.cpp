@@ -7,15 +7,20 @@
 
 namespace serl_rt {
 
+std::vector<CameraImage> wanted_images(const Contract& contract) {
+  std::vector<CameraImage> images;
+  for (const ImageField& image : contract.images) {
+    images.push_back({image.name, image.height, image.width});
+  }
+  return images;
+}
+
 std::unique_ptr<Cameras> make_sim_cameras(const TaskConfig& task,
                                           const std::filesystem::path& assets_dir,
                                           SimDriver& driver, Pacing pacing) {
   if (task.contract.images.empty()) return nullptr;
-  std::vector<CameraImage> images;
-  for (const ImageField& image : task.contract.images) {
-    images.push_back({image.name, image.height, image.width});
-  }
-  SimRenderer renderer(assets_dir / task.sim.model, std::move(images), task.sim.randomisation);
+  SimRenderer renderer(assets_dir / task.sim.model, wanted_images(task.contract),
+                       task.sim.randomisation);
   if (pacing == Pacing::kLockstep) {
     return std::make_unique<LockstepCameras>(std::move(renderer), driver);
   }

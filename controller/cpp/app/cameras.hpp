@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "app/config.hpp"
 #include "drivers/camera.hpp"
@@ -15,5 +16,8 @@ namespace serl_rt {
 std::unique_ptr<Cameras> make_sim_cameras(const TaskConfig& task,
                                           const std::filesystem::path& assets_dir,
                                           SimDriver& driver, Pacing pacing);
+
+// What the contract asks for, as cameras deliver it.
+std::vector<CameraImage> wanted_images(const Contract& contract);
 
 }  // namespace serl_rt

@@ -36,6 +36,7 @@ EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::stri
   table.finish();
   episode.reset_q = to_vector<7>(reset.numbers("q", 7, -2.0 * kPi, 2.0 * kPi));
   episode.reset_duration_s = reset.number("duration_s", 0.1, 60.0, 3.0);
+  episode.reset_gripper = reset.number("gripper", 0.0, 1.0, episode.reset_gripper);
   reset.finish();
   return episode;
 }
@@ -113,7 +114,7 @@ SceneRandomisation read_randomisation(ConfigTable table) {
 }
 
 void read_sim(ConfigTable table, SimTaskConfig& sim) {
-  sim.task = table.text("task", {"reach", "pick_cube", ""}, "");
+  sim.task = table.text("task", {"reach", "pick_cube", "peg_insert", ""}, "");
   sim.model = table.text("model", {}, sim.task.empty() ? "reach.xml" : sim.task + ".xml");
   const auto pair = [&table](const std::string& key, const std::array<double, 2>& fallback) {
     const auto values =
@@ -124,6 +125,10 @@ void read_sim(ConfigTable table, SimTaskConfig& sim) {
     sim.cube_low = pair("cube_low", sim.cube_low);
     sim.cube_high = pair("cube_high", sim.cube_high);
     sim.lift_height = table.number("lift_height", 0.01, 1.0, sim.lift_height);
+  } else if (sim.task == "peg_insert") {
+    sim.hole_low = pair("hole_low", sim.hole_low);
+    sim.hole_high = pair("hole_high", sim.hole_high);
+    sim.insertion_depth = table.number("insertion_depth", 0.001, 0.04, sim.insertion_depth);
   } else if (sim.task == "reach") {
     sim.goal_low = to_vector<3>(table.numbers("goal_low", 3, -2.0, 2.0, to_list(sim.goal_low)));
     sim.goal_high = to_vector<3>(table.numbers("goal_high", 3, -2.0, 2.0, to_list(sim.goal_high)));
@@ -254,6 +259,8 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
   ConfigTable cameras = root.table("cameras");
   task.episode.max_image_age_s =
       cameras.number("max_age_s", 0.001, 10.0, task.episode.max_image_age_s);
+  // Which device gives which image: for serl-rt cameras, which checks it.
+  for (ConfigTable source : cameras.tables("sources")) source.json("", "");
   cameras.finish();
   read_wrench(root.table("wrench"), task.controller.wrench);
   root.table("franka_env");  // Python's

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "app/cameras.hpp"
 #include "app/realtime.hpp"
 #include "core/error.hpp"
 #include "policy/session.hpp"
@@ -100,10 +101,12 @@ ControllerApp::ControllerApp(const Options& options)
                                    connection_, loop_, controller_, *robot_.gripper,
                                    task_.contract.policy_rate_hz, stop_policy_, halted_)),
       realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
-      environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
-                   robot_.task.get(), robot_.cameras.get()),
-      policies_(task_.contract, policy_options(options, task_)),
       messaging_(Messaging::create(options.keys)),
+      receiver_(make_receiver()),
+      environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
+                   robot_.task.get(),
+                   receiver_ != nullptr ? receiver_.get() : robot_.cameras.get()),
+      policies_(task_.contract, policy_options(options, task_)),
       link_(make_link()),
       sink_(link_.get(), options.lockstep, stop_policy_),
       policy_loop_(environment_, policies_, sink_, controller_, loop_config(options),
@@ -130,6 +133,12 @@ void ControllerApp::load_first_policy() {
   if (!verdict.accepted) {
     throw Error(options_.policy.string() + ": the policy is refused: " + verdict.reason);
   }
+}
+
+std::unique_ptr<CameraReceiver> ControllerApp::make_receiver() {
+  if (options_.cameras.empty() || task_.contract.images.empty()) return nullptr;
+  return std::make_unique<CameraReceiver>(messaging_, options_.cameras,
+                                          wanted_images(task_.contract));
 }
 
 std::unique_ptr<Link> ControllerApp::make_link() {
@@ -243,6 +252,13 @@ void ControllerApp::report_refusals() {
   if (policies.last_refusal != last_refusal_) {
     last_refusal_ = policies.last_refusal;
     warn("a policy was refused: " + last_refusal_);
+  }
+  if (receiver_ != nullptr) {
+    const CameraStats cameras = receiver_->stats();
+    if (cameras.last_refusal != camera_refusal_) {
+      camera_refusal_ = cameras.last_refusal;
+      warn("an image was refused: " + camera_refusal_);
+    }
   }
   if (link_ == nullptr) return;
   const LinkStats link = link_->stats();

@@ -23,6 +23,7 @@
 #include "app/summary.hpp"
 #include "app/transition_sink.hpp"
 #include "core/control_loop.hpp"
+#include "link/camera_receiver.hpp"
 #include "link/link.hpp"
 #include "policy/policy_manager.hpp"
 
@@ -40,6 +41,7 @@ class ControllerApp {
 
  private:
   void load_first_policy();
+  std::unique_ptr<CameraReceiver> make_receiver();
   std::unique_ptr<Link> make_link();
   PolicyOutcome receive_policy(const ReceivedPolicy& policy);
   void start_control_thread();
@@ -69,9 +71,10 @@ class ControllerApp {
   RobotConnection connection_;
   std::unique_ptr<ControlPort> port_;
   RealtimePort* realtime_port_ = nullptr;  // port_, when it is one
+  std::shared_ptr<Messaging> messaging_;
+  std::unique_ptr<CameraReceiver> receiver_;  // of pushed images; null: the robot has its cameras
   Environment environment_;
   PolicyManager policies_;
-  std::shared_ptr<Messaging> messaging_;
   std::unique_ptr<Link> link_;
   LinkSink sink_;
   PolicyLoop policy_loop_;
@@ -89,6 +92,7 @@ class ControllerApp {
   // Main thread: already printed.
   std::string last_refusal_;
   std::string link_refusal_;
+  std::string camera_refusal_;
   std::string recording_;
   std::string recorder_failure_;
 };

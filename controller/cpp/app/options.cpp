@@ -46,6 +46,9 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.add_option("--noise-scale", o.noise_scale, "multiplies the exploration noise")
       ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
+  app.add_option("--cameras", o.cameras,
+                 "endpoint that takes images from 'serl-rt cameras', e.g. tcp://127.0.0.1:5592; "
+                 "default: the simulated cameras");
   app.add_option("--state", o.state_address, "endpoint that publishes the robot state, or none")
       ->capture_default_str();
   app.add_option("--commands", o.command_address, "endpoint that takes commands, or none")
@@ -99,6 +102,11 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   }
   if (!std::isfinite(o.noise_scale) || !std::isfinite(o.drain_timeout_s)) {
     std::fprintf(stderr, "--noise-scale and --drain-timeout must be finite numbers\n");
+    exit_status = 2;
+    return std::nullopt;
+  }
+  if (o.lockstep && !o.cameras.empty()) {
+    std::fprintf(stderr, "--cameras works in real time only, not with --lockstep\n");
     exit_status = 2;
     return std::nullopt;
   }

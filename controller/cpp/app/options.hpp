@@ -33,6 +33,7 @@ struct Options {
   std::uint64_t steps = 0;     // stop after; 0: no limit
   int evaluate_every = 0;      // every n-th episode acts without noise; 0: never, 1: always
   double noise_scale = 1.0;    // multiplies the exploration noise
+  std::string cameras;         // endpoint that takes images; empty: the simulated cameras
   std::string state_address = "tcp://127.0.0.1:5590";    // "none": not published
   std::string command_address = "tcp://127.0.0.1:5591";  // "none": no commands
   std::filesystem::path keys;     // folder with CURVE keys; empty: loopback only

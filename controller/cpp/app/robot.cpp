@@ -16,8 +16,11 @@ Robot make_simulated(const Options& options, const TaskConfig& task) {
       options.assets_dir / task.sim.model, options.lockstep ? Pacing::kLockstep : Pacing::kRealtime,
       task.episode.reset_q});
   auto gripper = std::make_unique<SimGripper>(*driver);
-  auto cameras = make_sim_cameras(task, options.assets_dir, *driver,
-                                  options.lockstep ? Pacing::kLockstep : Pacing::kRealtime);
+  std::unique_ptr<Cameras> cameras;
+  if (options.cameras.empty()) {
+    cameras = make_sim_cameras(task, options.assets_dir, *driver,
+                               options.lockstep ? Pacing::kLockstep : Pacing::kRealtime);
+  }
   auto episode_task = make_episode_task(task, driver.get());
   return {std::move(driver), std::move(gripper), std::move(cameras), std::move(episode_task)};
 }
@@ -48,9 +51,9 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
   if (options.driver == "sim") return make_simulated(options, task);
   if (options.lockstep)
     throw Error("--lockstep is for --driver sim: a real arm keeps its own time");
-  if (!task.contract.images.empty()) {
+  if (!task.contract.images.empty() && options.cameras.empty()) {
     throw Error(task.file.string() +
-                ": the contract has images, but only --driver sim has cameras");
+                ": the contract has images: give --cameras, and start serl-rt cameras");
   }
   const DriverFactory make_driver = find_driver(options);
   return {make_driver(robot_config(options, task)), std::make_unique<NoGripper>(), nullptr,

@@ -34,6 +34,10 @@ SimDriver::SimDriver(const SimDriverConfig& config)
                 " positions; at most " + std::to_string(kMaxQpos) + " are allowed");
   }
   world_.reset(config.start_q, 1.0);
+  State state;
+  world_.observe(state);
+  start_pose_ = state.O_T_EE;
+  world_.reset(config.start_q, 1.0);
   publish();
 }
 
@@ -111,6 +115,12 @@ void SimDriver::place_object(FreeBody body, const Pose& pose) noexcept {
   }
   *slot = {body, pose};
   placements_.write(placement);
+}
+
+void SimDriver::return_held(FreeBody body, const Vec3& offset) noexcept {
+  if (pacing_ != Pacing::kLockstep) return;
+  const Quat& orientation = start_pose_.orientation;
+  place_object(body, {start_pose_.position + orientation * offset, orientation});
 }
 
 const Scene& SimDriver::scene() noexcept {

@@ -24,6 +24,10 @@ struct Scene {
   std::array<double, kMaxQpos> qpos{};
 
   Vec3 position(FreeBody body) const noexcept { return Vec3::Map(qpos.data() + body.qpos); }
+  Quat orientation(FreeBody body) const noexcept {
+    const double* wxyz = qpos.data() + body.qpos + 3;
+    return {wxyz[0], wxyz[1], wxyz[2], wxyz[3]};
+  }
 };
 
 struct SimDriverConfig {
@@ -61,6 +65,10 @@ class SimDriver final : public RobotDriver {
 
   void place_object(FreeBody body, const Pose& pose) noexcept;
 
+  // Lockstep: with the arm, places a body that the model fixes to the hand, `offset` from the tool
+  // centre point in the tool's frame. Realtime: nothing, it never left the hand.
+  void return_held(FreeBody body, const Vec3& offset) noexcept;
+
   // The newest scene, with the placements that were asked for already in it.
   const Scene& scene() noexcept;
 
@@ -97,6 +105,7 @@ class SimDriver final : public RobotDriver {
 
   const Pacing pacing_;
   const Vec7 start_q_;
+  Pose start_pose_;  // of the tool centre point at start_q_
 
   // Control thread.
   SimWorld world_;

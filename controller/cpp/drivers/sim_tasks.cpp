@@ -102,6 +102,70 @@ class Reach final : public Task {
   Vec3 goal_ = Vec3::Zero();
 };
 
+// Dense reward: at most 1 per step; less than 0.3 of it for the peg's tip being at the hole, the
+// rest for depth.
+class PegInsert final : public Task {
+ public:
+  PegInsert(const SimTaskConfig& config, SimDriver& driver)
+      : config_(config),
+        driver_(driver),
+        peg_(driver.find_object("peg")),
+        socket_(driver.find_object("socket")) {}
+
+  void reset(std::uint64_t seed) override {
+    Random random(seed);
+    Pose pose;
+    for (int i = 0; i < 2; ++i) {
+      pose.position[i] = random.uniform(config_.hole_low[i], config_.hole_high[i]);
+    }
+    pose.position.z() = 0.0;
+    driver_.return_to_start();
+    driver_.return_held(peg_, {0.0, 0.0, kPegBelowTcp});
+    driver_.place_object(socket_, pose);
+    snapshot();
+  }
+
+  const std::vector<TaskField>& fields() const noexcept override { return fields_; }
+
+  void snapshot() noexcept override {
+    const Scene& scene = driver_.scene();
+    tip_ = scene.position(peg_) + scene.orientation(peg_) * Vec3(0.0, 0.0, kHalfPeg);
+    hole_ = scene.position(socket_) + scene.orientation(socket_) * Vec3(0.0, 0.0, kRimHeight);
+  }
+
+  void observe(std::size_t field, const State&, std::span<float> out) const noexcept override {
+    copy_to(field == 0 ? hole_ : hole_ - tip_, out);
+  }
+
+  Outcome evaluate(const State&) const noexcept override {
+    const double aside = (tip_ - hole_).head<2>().norm();
+    const double depth = aside < kInHole ? std::max(0.0, hole_.z() - tip_.z()) : 0.0;
+    const double distance = depth > 0.0 ? aside : (tip_ - hole_).norm();
+    Outcome outcome;
+    outcome.success = depth >= config_.insertion_depth;
+    outcome.reward = config_.sparse_reward
+                         ? static_cast<double>(outcome.success)
+                         : 0.3 * std::exp(-20.0 * distance) +
+                               0.7 * std::clamp(depth / config_.insertion_depth, 0.0, 1.0);
+    return outcome;
+  }
+
+ private:
+  // The model's (peg_insert.xml) [m].
+  static constexpr double kPegBelowTcp = 0.03;  // its centre
+  static constexpr double kHalfPeg = 0.04;
+  static constexpr double kRimHeight = 0.05;
+  static constexpr double kInHole = 0.005;  // tip nearer to the hole's axis than this
+
+  SimTaskConfig config_;
+  SimDriver& driver_;
+  FreeBody peg_;
+  FreeBody socket_;
+  std::vector<TaskField> fields_{{"hole_position", 3}, {"tip_to_hole", 3}};
+  Vec3 tip_ = Vec3::Zero();
+  Vec3 hole_ = Vec3::Zero();
+};
+
 template <class Range>
 std::string check_range(const std::string& name, const Range& low, const Range& high) {
   for (int i = 0; i < static_cast<int>(low.size()); ++i) {
@@ -122,11 +186,14 @@ std::string check_positive(const std::string& name, double value) {
 }  // namespace
 
 std::string validate(const SimTaskConfig& config) {
-  if (config.task != "pick_cube" && config.task != "reach" && !config.task.empty()) {
-    return "task = \"" + config.task + "\" must be \"pick_cube\" or \"reach\"";
+  if (config.task != "pick_cube" && config.task != "reach" && config.task != "peg_insert" &&
+      !config.task.empty()) {
+    return "task = \"" + config.task + "\" must be \"pick_cube\", \"reach\" or \"peg_insert\"";
   }
   for (const std::string& fault : {check_range("cube", config.cube_low, config.cube_high),
                                    check_range("goal", config.goal_low, config.goal_high),
+                                   check_range("hole", config.hole_low, config.hole_high),
+                                   check_positive("insertion_depth", config.insertion_depth),
                                    check_positive("lift_height", config.lift_height),
                                    check_positive("goal_tolerance", config.goal_tolerance)}) {
     if (!fault.empty()) return fault;
@@ -137,6 +204,7 @@ std::string validate(const SimTaskConfig& config) {
 std::unique_ptr<Task> make_sim_task(const SimTaskConfig& config, SimDriver& driver) {
   if (const std::string fault = validate(config); !fault.empty()) throw Error("sim: " + fault);
   if (config.task == "reach") return std::make_unique<Reach>(config, driver);
+  if (config.task == "peg_insert") return std::make_unique<PegInsert>(config, driver);
   return std::make_unique<PickCube>(config, driver);
 }
 

@@ -1,4 +1,4 @@
-// The tasks of the simulated arm: reach a point, pick up a cube.
+// The tasks of the simulated arm: reach a point, pick up a cube, insert a peg.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ namespace serl_rt {
 
 // The [sim] table of a task file. Lengths in m, positions in the base frame.
 struct SimTaskConfig {
-  std::string task = "pick_cube";       // pick_cube | reach
+  std::string task = "pick_cube";       // pick_cube | reach | peg_insert
   std::string model = "pick_cube.xml";  // MJCF file, in the folder of the models
   bool sparse_reward = false;           // [episode] reward: 1 at success, else 0
 
@@ -26,6 +26,11 @@ struct SimTaskConfig {
   Vec3 goal_low{0.35, -0.20, 0.05};
   Vec3 goal_high{0.65, 0.20, 0.40};
   double goal_tolerance = 0.02;
+
+  // peg_insert: where the centre of the hole may be, and how deep is success.
+  std::array<double, 2> hole_low{0.45, -0.08};
+  std::array<double, 2> hole_high{0.55, 0.08};
+  double insertion_depth = 0.025;
 
   // The cameras: what changes between episodes, and how many images a second in real time.
   SceneRandomisation randomisation;

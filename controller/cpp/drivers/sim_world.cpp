@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -62,6 +63,7 @@ struct SimWorld::Impl {
   int right_finger = 0;    // address in qpos
   int first_arm_body = 0;  // body ids from here to last_arm_body move with the arm
   int last_arm_body = 0;
+  std::vector<int> held;  // bodies that are welded to the arm
   double max_width = 0.0;
   Vec6 wrench = Vec6::Zero();
 
@@ -72,6 +74,7 @@ struct SimWorld::Impl {
     }
     locate_arm();
     locate_gripper();
+    locate_held();
     if (std::abs(model->opt.timestep - kTickSeconds) > 1e-9) {
       throw Error("the MuJoCo model's timestep is " + std::to_string(model->opt.timestep) +
                   " s; the controller needs " + std::to_string(kTickSeconds) + " s");
@@ -114,9 +117,21 @@ struct SimWorld::Impl {
 
   double width() const noexcept { return data->qpos[left_finger] + data->qpos[right_finger]; }
 
+  bool is_arm(int body) const noexcept { return body >= first_arm_body && body <= last_arm_body; }
+
+  // The arm, and what the model welds to it: what a held body touches, the arm feels.
   bool of_arm(int geom) const noexcept {
     const int body = model->geom_bodyid[geom];
-    return body >= first_arm_body && body <= last_arm_body;
+    return is_arm(body) || std::find(held.begin(), held.end(), body) != held.end();
+  }
+
+  void locate_held() {
+    for (int i = 0; i < model->neq; ++i) {
+      const int one = model->eq_obj1id[i];
+      const int other = model->eq_obj2id[i];
+      if (model->eq_type[i] != mjEQ_WELD || model->eq_objtype[i] != mjOBJ_BODY) continue;
+      if (is_arm(one) != is_arm(other)) held.push_back(is_arm(one) ? other : one);
+    }
   }
 
   // What the arm presses on its surroundings, from the contact forces of the last step. Sign as

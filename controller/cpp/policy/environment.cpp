@@ -51,9 +51,9 @@ Environment::Environment(const Contract& contract, const EpisodeConfig& config,
 }
 
 bool Environment::reset(std::uint64_t seed) {
-  port_.gripper().command(1.0);
-  gripper_command_ = 1.0;
   if (task_ != nullptr) task_->reset(seed);
+  port_.gripper().command(config_.reset_gripper);  // the task opened it where it placed the arm
+  gripper_command_ = config_.reset_gripper;
   if (cameras_ != nullptr) cameras_->begin_episode(seed);
   if (!port_.go_to_start(config_.reset_q, config_.reset_duration_s)) return false;
   const State& state = port_.state();

@@ -23,6 +23,7 @@ struct EpisodeConfig {
   bool terminate_on_success = false;
   Vec7 reset_q = Vec7::Zero();    // [rad] where an episode starts
   double reset_duration_s = 3.0;  // [s] minimum-jerk move to reset_q, real time only
+  double reset_gripper = 1.0;     // opening that an episode starts with, 0 closed to 1 open
   double max_image_age_s = 0.2;   // [s] an older image is not acted on: the arm holds
 };
 
