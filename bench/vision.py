@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
-from bench import image_replay
+from bench import image_replay, images
 from bench.rows import Row, machine, table, write
 from serl_rt.learner.process import keep_freed_memory
 
 SECTIONS: dict[str, Callable[[], list[Row]]] = {
     "replay": image_replay.rows,
+    "images": images.rows,
 }
 """The parts by name, in the order in which they run."""
 

@@ -1,0 +1,101 @@
+"""Images in the controller: drawing them, and sending them to the learner."""
+
+import json
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import zmq
+
+from bench.programs import output_of, program
+from bench.rows import Row, make_row
+from serl_rt.export.messages import transition_columns
+from serl_rt.learner.data.transition_log import TransitionLog
+from serl_rt.learner.receive import LearnerServer
+
+REPETITIONS = 5
+COUNT = 3000
+SIZE = 128
+CAMERAS = ("front", "wrist")
+BYTES = len(CAMERAS) * SIZE * SIZE * 3
+"""Of a step's images."""
+CONTRACT = "c" * 64
+TIMEOUT_S = 60.0
+
+
+def rows() -> list[Row]:
+    """Drawing two images, and transitions with two images stored by the learner."""
+    return [*render_rows(), *transport_rows()]
+
+
+def render_rows() -> list[Row]:
+    """Two images of 128 x 128 in one thread, against two of a single pixel: what is not pixels."""
+    drawn, single = [], []
+    for _ in range(REPETITIONS):
+        for size, results in ((SIZE, drawn), (1, single)):
+            line = output_of([program("bench_render"), "--size", str(size), "--images", "300"])
+            results.append(json.loads(line)["p50_ms"])
+    return [make_row("render_ms", "ms", drawn, "two images of one pixel", single)]
+
+
+def transport_rows() -> list[Row]:
+    """Transitions a second that the learner has logged, against the bytes alone over ZeroMQ."""
+    rates = [link_rate(COUNT) for _ in range(REPETITIONS)]
+    bare = [bare_rate(COUNT) for _ in range(REPETITIONS)]
+    control = "the same image bytes through a PUSH/PULL pair, not stored"
+    return [make_row("transport_image_transitions_per_s", "1/s", rates, control, bare)]
+
+
+def link_rate(count: int) -> float:
+    """Transitions a second, from the producer's first push to its last acknowledgement."""
+    images = [(name, (SIZE, SIZE, 3)) for name in CAMERAS]
+    columns = transition_columns([("x", (7,))], 4, images)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TransitionLog(Path(folder), CONTRACT) as log,
+        LearnerServer(log, columns, "tcp://127.0.0.1:*") as server,
+        subprocess.Popen(
+            [
+                str(program("link_producer")),
+                *("--endpoint", server.address, "--count", str(count)),
+                *("--contract-id", CONTRACT, "--fields", "x:7", "--action", "4"),
+                *("--images", ",".join(f"{name}:{SIZE}x{SIZE}" for name in CAMERAS)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as producer,
+    ):
+        stored = 0
+        while stored < count:
+            if not server.wait(TIMEOUT_S):
+                producer.kill()
+                raise TimeoutError(f"no transition within {TIMEOUT_S} s; {stored} of {count} came")
+            stored += sum(batch.count for batch in server.drain())
+        output, _ = producer.communicate(timeout=TIMEOUT_S)
+        assert log.count == count
+        seconds: float = json.loads(output.splitlines()[-1])["seconds"]
+        return count / seconds
+
+
+def bare_rate(count: int) -> float:
+    """Messages of a step's image bytes a second, between two threads."""
+    payload = np.zeros(BYTES, np.uint8)
+    with zmq.Context[zmq.Socket[bytes]]() as context, context.socket(zmq.PULL) as pull:
+        port = pull.bind_to_random_port("tcp://127.0.0.1")
+
+        def send() -> None:
+            with context.socket(zmq.PUSH) as push:
+                push.connect(f"tcp://127.0.0.1:{port}")
+                for _ in range(count):
+                    push.send(payload.data)
+
+        began = time.perf_counter()
+        sender = threading.Thread(target=send)
+        sender.start()
+        for _ in range(count):
+            pull.recv()
+        sender.join()
+        return count / (time.perf_counter() - began)
