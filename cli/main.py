@@ -27,10 +27,10 @@ COMMANDS = {
         "serl_rt.sim.demo", "all", "learn a task in simulation, from set-up to picture"
     ),
     "control": Command("serl_rt.controller.control", "controller", "run the 1 kHz controller"),
+    "learn": Command("serl_rt.learner.run", "learner", "run the learner"),
     "cameras": Command(
         "serl_rt.controller.cameras.command", "controller", "push cameras' images to the controller"
     ),
-    "learn": Command("serl_rt.learner.run", "learner", "run the learner"),
     "record": Command(
         "serl_rt.sim.record_command", "sim", "record scripted demonstrations in simulation"
     ),
