@@ -193,7 +193,7 @@ TEST_CASE("a wrong configuration is refused with name, value and what is allowed
   CHECK(validate(SimTaskConfig{}).empty());
   SimTaskConfig config;
   config.task = "juggle";
-  CHECK(validate(config) == "task = \"juggle\" must be \"pick_cube\" or \"reach\"");
+  CHECK(validate(config) == "task = \"juggle\" must be \"pick_cube\", \"reach\" or \"peg_insert\"");
   config = {};
   config.cube_low[1] = 0.3;
   CHECK(validate(config).find("cube_low[1] = 0.3") == 0);
