@@ -40,6 +40,13 @@ RobotConnection::RobotConnection(RobotDriver& driver, ControlLoop& loop, Control
 
 bool RobotConnection::run(const std::atomic<bool>& stop,
                           const std::function<void()>& before_ticks) {
+  const bool served = serve(stop, before_ticks);
+  driver_.stop();
+  return served;
+}
+
+bool RobotConnection::serve(const std::atomic<bool>& stop,
+                            const std::function<void()>& before_ticks) {
   if (const Trouble trouble = driver_.start(); trouble.absence != Absence::kNone) {
     note_trouble(trouble);
     const std::scoped_lock lock(mutex_);
@@ -55,10 +62,7 @@ bool RobotConnection::run(const std::atomic<bool>& stop,
     present_.store(true, std::memory_order_release);
     const bool stopped = loop_.run(stop);
     present_.store(false, std::memory_order_release);
-    if (stopped) {
-      driver_.stop();
-      return true;
-    }
+    if (stopped) return true;
     note_loss(driver_.trouble());
     if (!recover(stop)) return stop;
     note_recovery();

@@ -61,6 +61,7 @@ class RobotConnection {
  private:
   using Clock = std::chrono::steady_clock;
 
+  bool serve(const std::atomic<bool>& stop, const std::function<void()>& before_ticks);
   bool recover(const std::atomic<bool>& stop);
   bool may_try() const;
   void note_loss(const Trouble& trouble);

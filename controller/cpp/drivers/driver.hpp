@@ -65,7 +65,8 @@ class RobotDriver {
   // reflex, sets it up. Without trouble, read() follows at once. A simulation is always there.
   virtual Trouble start() { return {}; }
 
-  // Ends the torque control of an arm that is at rest.
+  // Ends the torque control of an arm that is at rest, if it has any: the control thread's last
+  // call.
   virtual void stop() noexcept {}
 
   // Why read() or write() returned false.
