@@ -1,5 +1,5 @@
 // The seam between the controller and a robot: two calls per tick, and the life of a connection.
-// Implement this interface to add another torque-controlled arm; docs/new_arm.md has an example.
+// Implement it to add another torque-controlled arm, here or in Python (controller/driver.py).
 #pragma once
 
 #include <cstdint>
