@@ -10,6 +10,7 @@ endif()
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(libzmq REQUIRED IMPORTED_TARGET libzmq>=4.3)
+pkg_check_modules(libmodbus REQUIRED IMPORTED_TARGET libmodbus>=3.1)  # LGPL-2.1+, linked dynamically
 
 function(serl_rt_header_only target header package)
   find_path(${target}_INCLUDE_DIR ${header})

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/types.hpp"
+#include "drivers/gripper.hpp"
 
 namespace serl_rt {
 
@@ -75,29 +76,6 @@ class RobotDriver {
   // ---- Any thread.
 
   virtual CommandQuality quality() const noexcept { return {}; }
-};
-
-// A parallel gripper. Any thread but the control thread may call it.
-class Gripper {
- public:
-  virtual ~Gripper() = default;
-
-  // Asks for an opening: 0 closed, 1 open. Returns at once.
-  virtual void command(double opening) noexcept = 0;
-
-  // Newest measured opening, 0..1.
-  virtual double opening() const noexcept = 0;
-
-  // Distance between the fingers when fully open [m].
-  virtual double max_width() const noexcept = 0;
-};
-
-// An arm without a gripper: open, whatever is asked.
-class NoGripper final : public Gripper {
- public:
-  void command(double) noexcept override {}
-  double opening() const noexcept override { return 1.0; }
-  double max_width() const noexcept override { return 0.0; }
 };
 
 }  // namespace serl_rt

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <string>
 
 #include "core/error.hpp"
@@ -12,6 +13,9 @@ namespace serl_rt {
 namespace {
 
 constexpr std::int64_t kNsPerSecond = 1'000'000'000;
+constexpr double kFingersMove = 1e-5;  // of the opening, in a tick: 0.8 mm/s
+constexpr int kStillTicks = 50;        // so long without moving: a command has been executed
+constexpr double kBlocked = 0.02;      // of the opening, from what was commanded: something is held
 
 std::int64_t monotonic_ns() noexcept {
   timespec now{};
@@ -44,7 +48,9 @@ SimDriver::SimDriver(const SimDriverConfig& config)
 bool SimDriver::read(State& state) noexcept {
   if (pacing_ == Pacing::kRealtime) wait_for_tick();
   if (placements_.read(arriving_)) apply(arriving_);
-  world_.command_gripper(gripper_command_.load(std::memory_order_relaxed));
+  const double gripper = gripper_command_.load(std::memory_order_relaxed);
+  world_.command_gripper(gripper);
+  watch_gripper(gripper);
   world_.observe(state);
   state.time_ns = time_ns_;
   publish();
@@ -82,6 +88,15 @@ void SimDriver::publish() noexcept {
   scenes_.write(published_);
   camera_scenes_.write(published_);
   gripper_opening_.store(world_.gripper_opening(), std::memory_order_relaxed);
+}
+
+void SimDriver::watch_gripper(double command) noexcept {
+  const double moved =
+      std::abs(world_.gripper_opening() - gripper_opening_.load(std::memory_order_relaxed));
+  const bool still = command == last_gripper_command_ && moved < kFingersMove;
+  last_gripper_command_ = command;
+  const int ticks = gripper_still_.load(std::memory_order_relaxed);
+  gripper_still_.store(still ? std::min(ticks + 1, kStillTicks) : 0, std::memory_order_relaxed);
 }
 
 // What was asked for and may not have been read yet stays part of the next placement.
@@ -147,5 +162,29 @@ double SimGripper::opening() const noexcept {
 }
 
 double SimGripper::max_width() const noexcept { return driver_.world_.max_gripper_width(); }
+
+std::uint64_t SimGripper::request(const GripperCommand& command) {
+  using Kind = GripperCommand::Kind;
+  if (!(command.width >= 0.0 && command.width <= max_width() + 1e-9)) {
+    throw Error("gripper width " + std::to_string(command.width) + " m is not in [0, " +
+                std::to_string(max_width()) + "] m");
+  }
+  driver_.gripper_still_.store(0, std::memory_order_relaxed);
+  if (command.kind == Kind::kMove) this->command(command.width / max_width());
+  if (command.kind == Kind::kGrasp) this->command(0.0);
+  if (command.kind == Kind::kStop) this->command(opening());
+  return ++number_;
+}
+
+GripperStatus SimGripper::status() const {
+  GripperStatus status;
+  const double command = driver_.gripper_command_.load(std::memory_order_relaxed);
+  status.opening = opening();
+  status.width = status.opening * max_width();
+  status.moving = driver_.gripper_still_.load(std::memory_order_relaxed) < kStillTicks;
+  status.grasped = !status.moving && command < status.opening - kBlocked;
+  status.done = number_ - (status.moving && number_ > 0 ? 1 : 0);
+  return status;
+}
 
 }  // namespace serl_rt

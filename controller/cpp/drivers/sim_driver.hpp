@@ -101,6 +101,7 @@ class SimDriver final : public RobotDriver {
   Placement& next_placement() noexcept;
   void apply(const Placement& placement) noexcept;
   void publish() noexcept;
+  void watch_gripper(double command) noexcept;
   void wait_for_tick() noexcept;
 
   const Pacing pacing_;
@@ -112,6 +113,7 @@ class SimDriver final : public RobotDriver {
   std::int64_t time_ns_ = 0;  // robot clock
   std::int64_t wake_ns_ = 0;  // monotonic clock: when the current tick is due; 0: not begun
   Placement arriving_;
+  double last_gripper_command_ = 1.0;
   Scene published_;
 
   // Policy thread.
@@ -124,6 +126,7 @@ class SimDriver final : public RobotDriver {
   Mailbox<Scene> camera_scenes_;   // control -> the thread that draws
   std::atomic<double> gripper_command_ = 1.0;
   std::atomic<double> gripper_opening_ = 1.0;
+  std::atomic<int> gripper_still_ = 0;  // ticks since the fingers or their command moved
   std::atomic<std::uint64_t> resyncs_ = 0;
 };
 
@@ -135,9 +138,13 @@ class SimGripper final : public Gripper {
   void command(double opening) noexcept override;
   double opening() const noexcept override;
   double max_width() const noexcept override;
+  // Speed and force are the model's.
+  std::uint64_t request(const GripperCommand& command) override;
+  GripperStatus status() const override;
 
  private:
   SimDriver& driver_;
+  std::atomic<std::uint64_t> number_ = 0;
 };
 
 }  // namespace serl_rt

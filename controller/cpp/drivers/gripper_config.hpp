@@ -1,0 +1,28 @@
+// The [gripper] table of a task file, and the gripper that it describes.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "drivers/gripper.hpp"
+
+namespace serl_rt {
+
+struct GripperConfig {
+  std::string kind = "none";  // none | sim | franka | robotiq
+  // franka: host of the hand, empty: the robot's. robotiq: tcp://HOST[:PORT] of its controller or
+  // rtu:DEVICE, e.g. rtu:/dev/ttyUSB0.
+  std::string address;
+  double speed = 0.1;         // [m/s] where a command names none
+  double force = 40.0;        // [N] the same
+  double max_width = 0.0;     // [m] 0: the device's
+  double grasp_below = 0.25;  // opening below which a policy's command grasps (franka)
+  bool activate = true;       // robotiq: activate at the start, which moves the fingers
+  int unit = -1;              // robotiq: Modbus unit; -1: 9 over RTU, 0 over TCP
+};
+
+// Starts to connect in the background. `robot_host`: where a Franka hand is unless the address says
+// otherwise. Throws Error: the address makes no sense. Not for kind "sim".
+std::unique_ptr<Gripper> make_gripper(const GripperConfig& config, const std::string& robot_host);
+
+}  // namespace serl_rt
