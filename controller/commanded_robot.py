@@ -1,6 +1,5 @@
 """A `Robot` made of a controller's commands, wherever they are carried out."""
 
-import itertools
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, cast
@@ -8,10 +7,9 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serl_rt.controller.gripper import ControllerGripper
 from serl_rt.controller.robot import (
     Gripper,
-    GripperError,
-    GripperState,
     MoveInterruptedError,
     NotInChargeError,
     RobotDescription,
@@ -31,10 +29,6 @@ ARRIVED_RAD = 0.03
 """A move that ends further from its goal did not arrive [rad]."""
 RECOVERY_S = 10.0
 """How long a robot may take to come back from a reflex [s]."""
-GRIPPER_SETTLED = 0.005
-"""A change of the opening below this, in GRIPPER_LOOK_S, is none."""
-GRIPPER_LOOK_S = 0.15
-GRIPPER_TIMEOUT_S = 5.0
 
 
 class Commands(Protocol):
@@ -77,8 +71,8 @@ class CommandedRobot:
         self._commands = commands
         self._target_timeout = target_timeout
         self._description = cast(RobotDescription, self.command("describe"))
-        width = self._description["gripper_max_width"]
-        self._gripper = ControllerGripper(commands, width) if width > 0.0 else None
+        present = self._description["gripper_max_width"] > 0.0
+        self._gripper = ControllerGripper(commands) if present else None
         self._last_period: float | None = None
 
     @property
@@ -302,96 +296,6 @@ class CommandedRobot:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class ControllerGripper:
-    """The gripper that the controller commands: an opening, and its measure; no force."""
-
-    def __init__(self, commands: Commands, max_width: float) -> None:
-        """Use a controller's gripper of that width [m]."""
-        self._commands = commands
-        self._max_width = max_width
-        self._goal: float | None = None
-        self._before = 1.0
-        self._since = float("-inf")
-        self._tickets = itertools.count(1)
-        self._newest = 0
-
-    @property
-    def max_width(self) -> float:
-        """Distance between the fingers when fully open [m]."""
-        return self._max_width
-
-    def open(self, *, wait: bool = True) -> None:
-        """Open fully."""
-        self._command(1.0, wait)
-
-    def close(self, *, wait: bool = True) -> None:
-        """Close on whatever is between the fingers."""
-        self._command(0.0, wait)
-
-    def move(self, width: float, *, speed: float | None = None, wait: bool = True) -> None:
-        """Move the fingers to a distance from each other [m]."""
-        if not 0.0 <= width <= self._max_width:
-            raise ValueError(f"width = {width} m is outside [0, {self._max_width}]")
-        if speed is not None:
-            raise UnsupportedError("this gripper has one speed")
-        self._command(width / self._max_width, wait)
-
-    def grasp(
-        self,
-        width: float = 0.0,
-        *,
-        speed: float | None = None,
-        force: float | None = None,
-        wait: bool = True,
-    ) -> bool:
-        """Close; True if something is between the fingers then."""
-        if speed is not None or force is not None:
-            raise UnsupportedError("this gripper has one speed and one force")
-        self._command(0.0, wait)
-        return wait and self.is_grasped()
-
-    def is_grasped(self) -> bool:
-        """Whether the fingers are closed on something: they stopped before they met."""
-        return self.state().is_grasped
-
-    def state(self) -> GripperState:
-        """Return the newest state."""
-        opening, now = self._opening(), self._commands.now()
-        if abs(opening - self._before) > GRIPPER_SETTLED:
-            self._before, self._since = opening, now
-        moving = now - self._since < GRIPPER_LOOK_S
-        held = self._goal == 0.0 and not moving and opening > 0.02
-        return GripperState(opening * self._max_width, opening, moving, held)
-
-    def stop(self) -> None:
-        """Stop the fingers where they are."""
-        self._command(self._opening(), wait=False)
-
-    def activate(self) -> None:
-        """Nothing to do for this gripper."""
-
-    def disconnect(self) -> None:
-        """Nothing to release: the controller has the gripper."""
-
-    def _opening(self) -> float:
-        return float(np.clip(self._commands.sample().gripper[0], 0.0, 1.0))
-
-    def _command(self, opening: float, wait: bool) -> None:
-        ticket = self._newest = next(self._tickets)
-        self._commands.command("move_gripper", {"opening": opening})
-        self._goal, self._before = opening, self._opening()
-        self._since = self._commands.now()
-        if not wait:
-            return
-        end = self._commands.now() + GRIPPER_TIMEOUT_S
-        while self.state().moving:
-            if self._newest != ticket:
-                raise GripperError("another command has interrupted this one")
-            if self._commands.now() > end:
-                raise GripperError(f"the gripper still moves after {GRIPPER_TIMEOUT_S} s")
-            self._commands.wait(0.02)
 
 
 def vector(name: str, values: ArrayLike, length: int) -> NDArray[np.float64]:

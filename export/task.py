@@ -26,6 +26,7 @@ TABLES = (
     "franka_env",
     "robot",
     "sim",
+    "gripper",
 )
 """Every table that a task file may have."""
 

@@ -1,67 +1,14 @@
 """The Robotiq driver against a Modbus server that behaves like the gripper, over TCP and RTU."""
 
-import json
-import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from gripper_host import HOST, gripper
 from robotiq_model import RobotiqModel, rtu_server, tcp_server
 
 from serl_rt.sim.processes import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-HOST = str(BUILD / "tests/cpp/gripper_host")
-
-
-class Client:
-    """The C++ gripper in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def __call__(self, line: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        return answer if isinstance(answer, dict) else {}
-
-    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> Any:
-        """The first status that meets the condition."""
-        end = time.monotonic() + seconds
-        while not condition(status := self("status")):
-            assert time.monotonic() < end, status
-            time.sleep(0.01)
-        return status
-
-    def done(self, line: str) -> dict[str, Any]:
-        """Give a command and wait for its end."""
-        number = self(line)["number"]
-        status: dict[str, Any] = self.until(lambda s: s["done"] >= number)
-        return status
-
-
-@contextmanager
-def gripper(address: str, *options: str) -> Iterator[Client]:
-    process = subprocess.Popen(
-        [HOST, "robotiq", address, *options],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        yield Client(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -85,7 +32,7 @@ def active(status: dict[str, Any]) -> bool:
 
 
 def test_it_activates_then_moves_where_it_was_told(address: str, model: RobotiqModel) -> None:
-    with gripper(address) as client:
+    with gripper("robotiq", address) as client:
         client.until(active)
         assert model.activations == 1
         assert [w[0] for w in model.writes[:2]] == [0x0000, 0x0100]  # reset, then activate
@@ -102,7 +49,7 @@ def test_it_activates_then_moves_where_it_was_told(address: str, model: RobotiqM
 
 def test_an_object_is_detected_and_released(address: str, model: RobotiqModel) -> None:
     model.object_at = 120
-    with gripper(address) as client:
+    with gripper("robotiq", address) as client:
         client.until(active)
         client.done("move 0.085")
         status = client.done("grasp 0")
@@ -116,7 +63,7 @@ def test_an_object_is_detected_and_released(address: str, model: RobotiqModel) -
 
 
 def test_a_new_command_or_a_stop_interrupts_the_motion(address: str, model: RobotiqModel) -> None:
-    with gripper(address) as client:
+    with gripper("robotiq", address) as client:
         client.until(active)
         client.done("move 0.085 0.15")
         first = client("move 0 0.02")["number"]  # ten seconds at this speed
@@ -134,7 +81,7 @@ def test_a_new_command_or_a_stop_interrupts_the_motion(address: str, model: Robo
 
 def test_a_policy_repeats_itself_without_traffic(model: RobotiqModel) -> None:
     port = free_port()
-    with tcp_server(model, port), gripper(f"tcp://127.0.0.1:{port}") as client:
+    with tcp_server(model, port), gripper("robotiq", f"tcp://127.0.0.1:{port}") as client:
         client.until(active)
         client.done("stop")
         before = len(model.writes)
@@ -149,7 +96,7 @@ def test_a_policy_repeats_itself_without_traffic(model: RobotiqModel) -> None:
 
 def test_faults_are_named_and_cleared_by_an_activation(model: RobotiqModel) -> None:
     port = free_port()
-    with tcp_server(model, port), gripper(f"tcp://127.0.0.1:{port}") as client:
+    with tcp_server(model, port), gripper("robotiq", f"tcp://127.0.0.1:{port}") as client:
         client.until(active)
         client("move 0 0.02")
         model.fault = 0xE
@@ -163,7 +110,10 @@ def test_faults_are_named_and_cleared_by_an_activation(model: RobotiqModel) -> N
 
 def test_without_activation_it_says_what_to_do(model: RobotiqModel) -> None:
     port = free_port()
-    with tcp_server(model, port), gripper(f"tcp://127.0.0.1:{port}", "--no-activate") as client:
+    with (
+        tcp_server(model, port),
+        gripper("robotiq", f"tcp://127.0.0.1:{port}", "--no-activate") as client,
+    ):
         client.until(lambda s: s["connected"])
         assert "ask it to activate" in client.done("move 0.01")["failure"]
         assert model.activations == 0
@@ -174,7 +124,7 @@ def test_without_activation_it_says_what_to_do(model: RobotiqModel) -> None:
 def test_an_active_gripper_is_not_activated_again(model: RobotiqModel) -> None:
     model = RobotiqModel(active=True)
     port = free_port()
-    with tcp_server(model, port), gripper(f"tcp://127.0.0.1:{port}") as client:
+    with tcp_server(model, port), gripper("robotiq", f"tcp://127.0.0.1:{port}") as client:
         client.until(active)
         client.done("move 0.05")
         assert model.activations == 0
@@ -182,7 +132,7 @@ def test_an_active_gripper_is_not_activated_again(model: RobotiqModel) -> None:
 
 def test_it_reconnects_and_does_not_move_by_itself(model: RobotiqModel) -> None:
     port = free_port()
-    with gripper(f"tcp://127.0.0.1:{port}") as client:
+    with gripper("robotiq", f"tcp://127.0.0.1:{port}") as client:
         assert (
             "could not be reached"
             in client.until(lambda s: "not conn" not in s["failure"])["failure"]
@@ -209,7 +159,7 @@ def test_it_reconnects_and_does_not_move_by_itself(model: RobotiqModel) -> None:
 
 def test_what_makes_no_sense_is_refused(model: RobotiqModel) -> None:
     port = free_port()
-    with tcp_server(model, port), gripper(f"tcp://127.0.0.1:{port}") as client:
+    with tcp_server(model, port), gripper("robotiq", f"tcp://127.0.0.1:{port}") as client:
         client.until(active)
         assert "not in [0, 0.085" in client("move 0.2")["error"]
         assert "not in [0, 0.085" in client("move nan")["error"]

@@ -214,6 +214,22 @@ void read_robot(ConfigTable table, RobotConfig& robot, RecoveryLimit& recovery) 
   table.finish();
 }
 
+GripperConfig read_gripper(ConfigTable table) {
+  GripperConfig gripper;
+  gripper.kind = table.text("kind", {"none", "sim", "franka", "robotiq"}, "");
+  gripper.address = table.text("address", {}, "");
+  gripper.speed = table.number("speed", 0.001, 1.0, gripper.speed);
+  gripper.force = table.number("force", 1.0, 300.0, gripper.force);
+  gripper.max_width = table.number("max_width", 0.0, 0.5, gripper.max_width);
+  gripper.grasp_below = table.number("grasp_below", 0.0, 1.0, gripper.grasp_below);
+  gripper.activate = table.boolean("activate", gripper.activate);
+  gripper.unit = table.integer("unit", -1, 247, gripper.unit);
+  // How SERL's HTTP routes report the opening: for the server, which reads it itself.
+  table.text("convention", {"fraction", "serl", "hil"}, "fraction");
+  table.finish();
+  return gripper;
+}
+
 std::vector<std::string> bundled_tasks(const std::filesystem::path& tasks_dir) {
   std::vector<std::string> names;
   std::error_code ignored;
@@ -269,6 +285,7 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
     task.pose_reward = read_pose_reward(root.table("pose_reward"), task.sim.sparse_reward);
   }
   read_robot(root.table("robot"), task.robot, task.recovery);
+  task.gripper = read_gripper(root.table("gripper"));
   root.finish();
 
   task.controller.workspace.low = to_vector<3>(task.contract.workspace_low);

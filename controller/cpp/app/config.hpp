@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/controller.hpp"
+#include "drivers/gripper_config.hpp"
 #include "drivers/pose_task.hpp"
 #include "drivers/robot_config.hpp"
 #include "drivers/sim_tasks.hpp"
@@ -30,6 +31,7 @@ struct TaskConfig {
   std::optional<PoseTaskConfig> pose_reward;
   RobotConfig robot;
   RecoveryLimit recovery;
+  GripperConfig gripper;
 };
 
 // The file of a bundled task (`pick_cube`) or of a path. Throws Error that lists the bundled ones.

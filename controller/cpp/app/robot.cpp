@@ -15,7 +15,13 @@ Robot make_simulated(const Options& options, const TaskConfig& task) {
   auto driver = std::make_unique<SimDriver>(SimDriverConfig{
       options.assets_dir / task.sim.model, options.lockstep ? Pacing::kLockstep : Pacing::kRealtime,
       task.episode.reset_q});
-  auto gripper = std::make_unique<SimGripper>(*driver);
+  const std::string& kind = task.gripper.kind;
+  std::unique_ptr<Gripper> gripper;
+  if (kind.empty() || kind == "sim") {
+    gripper = std::make_unique<SimGripper>(*driver);
+  } else {
+    gripper = make_gripper(task.gripper, task.robot.ip);
+  }
   std::unique_ptr<Cameras> cameras;
   if (options.cameras.empty()) {
     cameras = make_sim_cameras(task, options.assets_dir, *driver,
@@ -56,7 +62,8 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
                 ": the contract has images: give --cameras, and start serl-rt cameras");
   }
   const DriverFactory make_driver = find_driver(options);
-  return {make_driver(robot_config(options, task)), std::make_unique<NoGripper>(), nullptr,
+  const RobotConfig config = robot_config(options, task);
+  return {make_driver(config), make_gripper(task.gripper, config.ip), nullptr,
           make_episode_task(task, nullptr)};
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "app/gripper_commands.hpp"
 #include "core/error.hpp"
 
 namespace serl_rt {
@@ -100,8 +101,12 @@ RobotCommands::RobotCommands(const TaskConfig& task, Controller& controller, Gri
       sequence_(kFirstSequence) {}
 
 std::vector<CommandSpec> RobotCommands::commands() {
-  return {describe(),    stop(),        hold(),      recover(), guide(),
-          move_joints(), joint_reset(), set_gains(), gains(),   move_gripper()};
+  std::vector<CommandSpec> list{describe(),    stop(),        hold(),      recover(), guide(),
+                                move_joints(), joint_reset(), set_gains(), gains()};
+  for (CommandSpec& command : gripper_commands(gripper_, [this] { require_charge(); })) {
+    list.push_back(std::move(command));
+  }
+  return list;
 }
 
 void RobotCommands::follow(const wire::StreamTarget& target) {
@@ -258,17 +263,6 @@ CommandSpec RobotCommands::gains() {
           "the parameters of the impedance law that were last set",
           {},
           [this](const Arguments&) { return gains_value(gains_); }};
-}
-
-CommandSpec RobotCommands::move_gripper() {
-  return {"move_gripper",
-          "ask for an opening, 0 closed, 1 open; does not wait for it",
-          {Parameter::number("opening", 0.0, 1.0)},
-          [this](const Arguments& arguments) {
-            require_charge();
-            gripper_.command(arguments.number("opening"));
-            return Value();
-          }};
 }
 
 }  // namespace serl_rt

@@ -51,7 +51,6 @@ class RobotCommands {
   CommandSpec joint_reset();
   CommandSpec set_gains();
   CommandSpec gains();
-  CommandSpec move_gripper();
 
   void require_charge() const;
   Value move(const Vec7& q, double duration_s);

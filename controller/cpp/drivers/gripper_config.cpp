@@ -8,7 +8,7 @@
 namespace serl_rt {
 
 std::unique_ptr<Gripper> make_gripper(const GripperConfig& config, const std::string& robot_host) {
-  if (config.kind == "none") return std::make_unique<NoGripper>();
+  if (config.kind.empty() || config.kind == "none") return std::make_unique<NoGripper>();
   GripperWorkerConfig worker;
   if (config.kind == "robotiq") {
     worker.max_width = config.max_width > 0.0 ? config.max_width : kRobotiqMaxWidth;

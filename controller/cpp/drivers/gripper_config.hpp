@@ -9,7 +9,7 @@
 namespace serl_rt {
 
 struct GripperConfig {
-  std::string kind = "none";  // none | sim | franka | robotiq
+  std::string kind;  // none | sim | franka | robotiq; empty: sim for the simulated arm, else none
   // franka: host of the hand, empty: the robot's. robotiq: tcp://HOST[:PORT] of its controller or
   // rtu:DEVICE, e.g. rtu:/dev/ttyUSB0.
   std::string address;
