@@ -1,4 +1,4 @@
-"""A controller's gripper for scripts and servers, and how SERL and HIL-SERL number its opening."""
+"""A controller's gripper for scripts and servers."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,12 +9,6 @@ from serl_rt.export.wire_header import Value
 POLL_S = 0.02
 TIMEOUT_S = 15.0
 """The longest command is a homing or an activation."""
-SERL_POSITIONS = 255
-"""Of SERL's move_gripper route: 0 .. 255."""
-
-CONVENTIONS = ("fraction", "serl", "hil")
-"""How a gripper's opening is reported (`convention` in [gripper]): a fraction 0 closed .. 1 open,
-as SERL's server, as HIL-SERL's."""
 
 
 class Commands(Protocol):
@@ -130,30 +124,3 @@ class ControllerGripper:
     def _number(value: Value) -> float:
         assert isinstance(value, int | float)
         return float(value)
-
-
-def reported_opening(state: GripperState, kind: str, convention: str) -> float:
-    """Return what a server of that convention reports as the gripper's position.
-
-    fraction: 0 closed .. 1 open. serl: the Franka hand's width [m]; Robotiq's position, 0 open ..
-    255 closed. hil: 0 closed .. 1 open for both. Raises ValueError for another convention.
-    """
-    if convention not in CONVENTIONS:
-        raise ValueError(f"convention '{convention}' is not one of {', '.join(CONVENTIONS)}")
-    if convention != "serl":
-        return state.opening
-    if kind == "robotiq":
-        return float(round((1.0 - state.opening) * SERL_POSITIONS))
-    return state.width
-
-
-def width_of_position(position: float, kind: str, max_width: float) -> float:
-    """Return the width [m] that SERL's and HIL-SERL's move_gripper mean by a position 0 .. 255.
-
-    Robotiq: 0 open, 255 closed. Franka hand: position / 2550 m, at most its own width. Positions
-    outside are clipped, as there.
-    """
-    position = min(max(position, 0.0), float(SERL_POSITIONS))
-    if kind == "robotiq":
-        return max_width * (1.0 - position / SERL_POSITIONS)
-    return min(position / (10.0 * SERL_POSITIONS), max_width)

@@ -2,13 +2,16 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from gripper_host import HOST, gripper
+from gripper_host import BUILD, HOST, ROOT, gripper
 from robotiq_model import RobotiqModel, rtu_server, tcp_server
 
 from serl_rt.sim.processes import free_port
+
+PROGRAM = BUILD / "controller/cpp/app/serl-rt-controller"
 
 
 @pytest.fixture
@@ -168,3 +171,21 @@ def test_what_makes_no_sense_is_refused(model: RobotiqModel) -> None:
         result = subprocess.run([HOST, "robotiq", bad], capture_output=True, text=True, timeout=10)
         assert result.returncode == 1
         assert f"gripper address '{bad}' is not one of" in result.stderr
+
+
+def test_a_task_file_names_its_gripper(tmp_path: Path) -> None:
+    bundled = (ROOT / "controller/tasks/reach.toml").read_text()
+    for table, message in {
+        'kind = "claw"': "none, sim, franka, robotiq",
+        'kind = "robotiq"\naddress = "somewhere"': "gripper address 'somewhere' is not one of",
+        'kind = "robotiq"\nspeed = 9.0': "gripper.speed",
+        'kind = "robotiq"\nport = 1': "port",
+    }.items():
+        task = tmp_path / "task.toml"
+        task.write_text(f"{bundled}\n[gripper]\n{table}\n")
+        result = subprocess.run(
+            [PROGRAM, "--task", task, "--state", "none", "--commands", "none"],
+            capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        )  # fmt: skip
+        assert result.returncode == 1
+        assert message in result.stderr

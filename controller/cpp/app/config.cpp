@@ -224,8 +224,6 @@ GripperConfig read_gripper(ConfigTable table) {
   gripper.grasp_below = table.number("grasp_below", 0.0, 1.0, gripper.grasp_below);
   gripper.activate = table.boolean("activate", gripper.activate);
   gripper.unit = table.integer("unit", -1, 247, gripper.unit);
-  // How SERL's HTTP routes report the opening: for the server, which reads it itself.
-  table.text("convention", {"fraction", "serl", "hil"}, "fraction");
   table.finish();
   return gripper;
 }

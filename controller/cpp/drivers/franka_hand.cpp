@@ -32,6 +32,7 @@ using namespace std::chrono_literals;
 constexpr const char* kPort = "1338";
 constexpr std::uint16_t kVersion = 3;
 constexpr int kAnswer_ms = 1000;          // to connect, and for the answer to that
+constexpr int kStaleStates = 2;           // one may have been on its way, the next is newer
 constexpr auto kSilence = 2s;             // without a state the connection counts as lost
 constexpr double kHandSpeed = 0.1;        // [m/s] the hand moves no faster
 constexpr double kHandForce = 140.0;      // [N] nor grasps harder, for a moment; 70 for long
@@ -127,11 +128,14 @@ class FrankaHand final : public GripperHardware {
   }
 
   GripperReport poll() override {
+    while (receive_state()) {
+      heard_ = Clock::now();
+      if (stale_states_ > 0) --stale_states_;
+    }
     while (const auto answer = receive()) take(*answer);
     if (next_ && !running_ && stopping_ == 0) start(*std::exchange(next_, std::nullopt));
-    while (receive_state()) heard_ = Clock::now();
     if (Clock::now() - heard_ > kSilence) fail("has not sent its state for two seconds");
-    GripperReport report{width_, max_width_, running_.has_value() || next_.has_value(), grasped_,
+    GripperReport report{width_, max_width_, running_ || next_ || stale_states_ > 0, grasped_,
                          failure_};
     if (report.failure.empty() && max_width_ <= 0.0) {
       report.failure = "the hand does not know its width: ask it to activate, which homes it";
@@ -177,6 +181,7 @@ class FrankaHand final : public GripperHardware {
     if (!running_ || answer.id != running_->id) return;
     const GripperCommand::Kind kind = running_->kind;
     running_.reset();
+    stale_states_ = kStaleStates;
     if (next_) return;  // it was interrupted on purpose
     if (answer.result == Result::kFail || answer.result == Result::kAborted) {
       failure_ = std::string("the hand ") +
@@ -282,6 +287,7 @@ class FrankaHand final : public GripperHardware {
 
   std::optional<Running> running_;
   std::optional<GripperCommand> next_;
+  int stale_states_ = 0;        // still to come that may be older than the last answer
   std::uint32_t stopping_ = 0;  // number of the stop that is not yet answered; 0: none
   std::string failure_;
   double width_ = 0.0;
