@@ -25,8 +25,9 @@ def test_twenty_demonstrations_are_enough_to_pick_up_the_cube() -> None:
     transitions = decoder(record_demonstrations(env, episodes=20, noise=0.2, seed=0))
     demonstrations = ReplayBuffer.like(transitions, transitions.size)
     demonstrations.insert(transitions)
-    # A fixed deviation makes the likelihood a squared error. A learned one grows where the expert
-    # is hard to follow, at the grasp, and so takes the weight from just these steps: 0 successes.
+    # A fixed deviation makes the likelihood a squared error. With a learned one there are no
+    # successes, probably because it grows where the expert is hard to follow, at the grasp, and so
+    # takes the weight from just these steps.
     agent = BCAgent.create(
         {STATE: torch.zeros(1, env.contract.observation_dim)},
         torch.zeros(1, env.contract.action_dim),
