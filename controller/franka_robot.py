@@ -48,7 +48,7 @@ class FrankaRobot(CommandedRobot):
         """Start a controller and connect; returns when the arm is under control.
 
         robot_ip: the arm's address, or "sim" for a simulated arm (no network, no robot).
-        gripper: one that is not the controller's, e.g. of `serl_rt.controller.grippers`.
+        gripper: one that is not the controller's; the controller's is in the task's [gripper].
         task: whose workspace, gains and limits apply: a bundled one or a task file.
         driver: "pylibfranka" (default for an address), "franka", or what `serl-rt control
         --driver` knows. options: more of `serl-rt control`'s options.
