@@ -52,13 +52,6 @@ class AgedCameras final : public Cameras {
   std::vector<CameraImage> images_{{"front", 2, 2}, {"wrist", 2, 2}};
 };
 
-class IdleGripper final : public Gripper {
- public:
-  void command(double) noexcept override {}
-  double opening() const noexcept override { return 1.0; }
-  double max_width() const noexcept override { return 0.08; }
-};
-
 // Nothing moves; counts the targets.
 class IdlePort final : public ControlPort {
  public:
@@ -71,13 +64,14 @@ class IdlePort final : public ControlPort {
   bool advance() noexcept override { return true; }
   bool go_to_start(const Vec7&, double) noexcept override { return true; }
   bool stopped() const noexcept override { return false; }
+  bool ready() const noexcept override { return true; }
   Gripper& gripper() noexcept override { return gripper_; }
 
   int targets = 0;
 
  private:
   State state_;
-  IdleGripper gripper_;
+  NoGripper gripper_;
 };
 
 Contract seeing_contract() {

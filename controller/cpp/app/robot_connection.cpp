@@ -1,6 +1,7 @@
 #include "app/robot_connection.hpp"
 
 #include <thread>
+#include <utility>
 
 namespace serl_rt {
 namespace {
@@ -38,15 +39,16 @@ RobotConnection::RobotConnection(RobotDriver& driver, ControlLoop& loop, Control
                                  const RecoveryLimit& limit) noexcept
     : driver_(driver), loop_(loop), controller_(controller), limit_(limit), begin_(Clock::now()) {}
 
-bool RobotConnection::run(const std::atomic<bool>& stop,
-                          const std::function<void()>& before_ticks) {
-  const bool served = serve(stop, before_ticks);
+bool RobotConnection::run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
+                          const std::function<void()>& on_person) {
+  const bool served = serve(stop, before_ticks, on_person);
   driver_.stop();
   return served;
 }
 
 bool RobotConnection::serve(const std::atomic<bool>& stop,
-                            const std::function<void()>& before_ticks) {
+                            const std::function<void()>& before_ticks,
+                            const std::function<void()>& on_person) {
   if (const Trouble trouble = driver_.start(); trouble.absence != Absence::kNone) {
     note_trouble(trouble);
     const std::scoped_lock lock(mutex_);
@@ -64,21 +66,23 @@ bool RobotConnection::serve(const std::atomic<bool>& stop,
     present_.store(false, std::memory_order_release);
     if (stopped) return true;
     note_loss(driver_.trouble());
-    if (!recover(stop)) return stop;
+    if (!recover(stop, on_person)) return stop;
     note_recovery();
     controller_.request_stop();  // what was asked for before the absence is not asked for now
   }
 }
 
-bool RobotConnection::recover(const std::atomic<bool>& stop) {
+bool RobotConnection::recover(const std::atomic<bool>& stop,
+                              const std::function<void()>& on_person) {
+  bool told = false;
   while (!stop) {
-    {
+    const Absence absence = status().absence;
+    if (absence == Absence::kUnusable) {
       const std::scoped_lock lock(mutex_);
-      if (status_.absence == Absence::kUnusable) {
-        failure_ = status_.last_trouble;
-        return false;
-      }
+      failure_ = status_.last_trouble;
+      return false;
     }
+    if (absence == Absence::kOperator && !std::exchange(told, true)) on_person();
     if (may_try()) {
       const Trouble trouble = driver_.start();
       if (trouble.absence == Absence::kNone) return true;

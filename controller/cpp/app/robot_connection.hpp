@@ -46,9 +46,11 @@ class RobotConnection {
   // Control thread. Starts the robot and ticks until `stop` is set, then brakes and ends. A robot
   // that gets lost is recovered, and the controller begins anew at the measured state, stopped: it
   // follows nothing until a hold, a joint move or hand guiding is asked for. `before_ticks` is
-  // called each time before the ticks begin. False: the robot could not be had at first, or is gone
-  // for good; failure() says why.
-  bool run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks);
+  // called each time before the ticks begin; `on_person` once in each absence that only a person
+  // can end (user stop, brakes): who pressed a stop does not release a policy with it. False: the
+  // robot could not be had at first, or is gone for good; failure() says why.
+  bool run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
+           const std::function<void()>& on_person);
 
   // Any thread.
   bool present() const noexcept { return present_.load(std::memory_order_acquire); }
@@ -61,8 +63,9 @@ class RobotConnection {
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool serve(const std::atomic<bool>& stop, const std::function<void()>& before_ticks);
-  bool recover(const std::atomic<bool>& stop);
+  bool serve(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
+             const std::function<void()>& on_person);
+  bool recover(const std::atomic<bool>& stop, const std::function<void()>& on_person);
   bool may_try() const;
   void note_loss(const Trouble& trouble);
   void note_trouble(const Trouble& trouble);

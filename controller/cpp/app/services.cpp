@@ -65,7 +65,7 @@ Services::Services(std::shared_ptr<Messaging> messaging, const ServicesConfig& c
       recorder_(recorder),
       halted_(halted),
       robot_commands_(task, controller, gripper, [this] { return newest(); },
-                      {[this] { halt(); }, [this] { release(); },
+                      {[this] { halt("operator_stop"); }, [this] { release(); },
                        [this](std::span<const double> action, double valid_s) {
                          policy_loop_.intervene(action, valid_s);
                        }}) {
@@ -118,12 +118,12 @@ void Services::release() {
   connection_.allow_recovery();
 }
 
-void Services::halt() {
+void Services::halt(const std::string& cause) {
   halted_ = true;  // first: a move that begins now sees it, or is stopped by the request
   controller_.request_stop();
   policy_loop_.set_paused(true);
   policy_loop_.end_episode();
-  if (recorder_ != nullptr) recorder_->trigger("operator_stop");
+  if (recorder_ != nullptr) recorder_->trigger(cause);
 }
 
 Value Services::status() const {

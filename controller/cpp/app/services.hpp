@@ -39,6 +39,9 @@ class Services {
            RobotConnection& connection, PolicyManager& policies, PolicyLoop& policy_loop,
            FlightRecorder* recorder, std::atomic<bool>& halted);
 
+  // Brakes, holds, and pauses the policy until a person says `resume` or `recover`. Any thread.
+  void halt(const std::string& cause);
+
  private:
   std::vector<CommandSpec> commands();
   CommandSpec record();
@@ -46,7 +49,6 @@ class Services {
   State newest() const;
   void watch(const std::stop_token& stop);
   void publish(const State& state);
-  void halt();
   void release();  // a person says that the arm may move again
 
   Gripper& gripper_;
