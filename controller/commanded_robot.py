@@ -229,18 +229,11 @@ class CommandedRobot:
         return cast(dict[str, float | list[float]], self.command("gains"))
 
     def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
-        """Tell the robot what it carries; see Robot.set_load()."""
-        args: dict[str, Value] = {
-            "mass": float(mass),
-            "center_of_mass": vector("center_of_mass", center_of_mass, 3).tolist(),
-            "inertia": vector("inertia", np.ravel(np.asarray(inertia)), 9).tolist(),
-        }
-        try:
-            self.command("set_load", **args)
-        except RobotError as error:
-            if "unknown command" in str(error):
-                raise UnsupportedError("this robot takes no load") from None
-            raise
+        """Raise UnsupportedError: an arm takes its load before it takes torques."""
+        raise UnsupportedError(
+            "the load cannot change while a controller runs: give mass, centre and inertia in "
+            "[robot.load] of the task file, and start the controller again"
+        )
 
     def hold(self) -> None:
         """Stay where the arm is; ends a stop. Returns when it is in force."""

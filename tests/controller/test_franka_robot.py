@@ -17,6 +17,7 @@ from serl_rt.controller.robot import (
     RobotConnectionError,
     RobotError,
     TargetRefusedError,
+    UnsupportedError,
 )
 
 
@@ -52,6 +53,8 @@ def test_the_example_of_the_manual(tmp_path: Path) -> None:
             robot.wait_period(0.05)
             assert time.monotonic() < end
         assert robot.get_state()["mode"] == "cartesian_impedance"
+        with pytest.raises(UnsupportedError, match=r"\[robot.load\] of the task file"):
+            robot.set_load(0.5, [0.0, 0.0, 0.05], np.zeros((3, 3)))
         with pytest.raises(RobotError, match="no policy"):
             robot.command("resume")
         process, folder = process_of(robot), robot._process._folder

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <limits>
 #include <thread>
 
 #include "core/error.hpp"
@@ -243,6 +244,27 @@ TEST_CASE("an action that was chosen by old images is refused by name") {
   }
   CHECK_FALSE(environment.step(action, 1)->fault);  // fresh again
   CHECK(port.targets == 3);
+}
+
+TEST_CASE("a person's action is executed whatever the images are, a wrong one is not") {
+  const Contract contract = seeing_contract();
+  IdlePort port;
+  AgedCameras cameras;
+  cameras.ages = {0, kNoImage};
+  Environment environment(contract, {}, fr3_limits(), port, nullptr, &cameras);
+  REQUIRE(environment.reset(0));
+  CHECK_FALSE(environment.images_fresh());
+  std::vector<float> action(3, 0.5F);
+  auto result = environment.step(action, 1, Source::kOperator);
+  REQUIRE(result);
+  CHECK_FALSE(result->fault);
+  CHECK(port.targets == 1);
+  action[1] = std::numeric_limits<float>::quiet_NaN();
+  result = environment.step(action, 1, Source::kOperator);
+  REQUIRE(result);
+  REQUIRE(result->fault);
+  CHECK(*result->fault != Fault::kImageStale);
+  CHECK(port.targets == 1);
 }
 
 TEST_CASE("an environment refuses cameras that are not the contract's") {

@@ -9,6 +9,7 @@ from serl_rt.controller.robot import (
     Robot,
     RobotError,
     TargetRefusedError,
+    UnsupportedError,
 )
 from serl_rt.sim.robot import SimRobot
 
@@ -101,6 +102,11 @@ def test_gains_are_checked_by_name_and_kept(robot: SimRobot) -> None:
         robot.set_gains(translational_stiffness=9000.0)
     with pytest.raises(ValueError, match="stifness"):
         robot.set_gains(stifness=1.0)
+
+
+def test_a_load_is_of_the_task_file(robot: SimRobot) -> None:
+    with pytest.raises(UnsupportedError, match=r"\[robot.load\] of the task file"):
+        robot.set_load(0.5, [0.0, 0.0, 0.05], np.diag([1e-3, 1e-3, 1e-3]))
 
 
 def test_a_stop_ends_only_by_a_decision(robot: SimRobot) -> None:

@@ -136,7 +136,9 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
     std::fill(action_.begin(), action_.end(), std::numeric_limits<float>::quiet_NaN());
   }
   const bool intervention = intervened();
-  const auto outcome = environment_.step(action_, version);
+  const bool seen_before = environment_.images_fresh();
+  const auto outcome =
+      environment_.step(action_, version, intervention ? Source::kOperator : Source::kPolicy);
   if (!outcome) return false;
 
   const std::span<const float> next = environment_.observation();
@@ -162,7 +164,8 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
     faults_.raise(*outcome->fault, outcome->fault_value, outcome->fault_limit);
     return true;
   }
-  if (!environment_.images_fresh()) return true;  // what followed was not seen
+  // A person may act while the cameras are blind; there is nothing to see in such a transition.
+  if (!seen_before || !environment_.images_fresh()) return true;
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(next.begin(), next.end(), finite) || !finite(outcome->reward)) {
     faults_.raise(Fault::kStateNonFinite);  // the learner would refuse it, and all that follows

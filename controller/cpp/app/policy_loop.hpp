@@ -74,8 +74,9 @@ class PolicyLoop {
   bool may_act() const {
     return config_.policy_may_come || policies_.status().accepted_version != 0;
   }
-  // A person's action replaces the policy's in each step that begins within `valid_s` [s]; the
-  // transition says so. One thread. Throws Error: not the contract's length, or outside [-1, 1].
+  // A person's action replaces the policy's in each step that begins within `valid_s` [s], also
+  // while images are too old for a policy; the transition says so. One thread. Throws Error: not
+  // the contract's length, or outside [-1, 1].
   void intervene(std::span<const double> action, double valid_s);
   // Ends the running episode as truncated. Any thread.
   void end_episode() noexcept { end_episode_.store(true, std::memory_order_relaxed); }

@@ -81,8 +81,8 @@ void Environment::look() {
 }
 
 void Environment::execute(std::span<const float> action, std::uint64_t policy_version,
-                          StepResult& result) {
-  if (!images_fresh()) {
+                          Source chosen_by, StepResult& result) {
+  if (chosen_by == Source::kPolicy && !images_fresh()) {
     result.fault = Fault::kImageStale;
     result.fault_value = image_age_s_;
     result.fault_limit = config_.max_image_age_s;
@@ -103,9 +103,9 @@ void Environment::execute(std::span<const float> action, std::uint64_t policy_ve
 }
 
 std::optional<StepResult> Environment::step(std::span<const float> action,
-                                            std::uint64_t policy_version) {
+                                            std::uint64_t policy_version, Source chosen_by) {
   StepResult result;
-  execute(action, policy_version, result);
+  execute(action, policy_version, chosen_by, result);
   if (!port_.advance()) return std::nullopt;
   observe();
   ++step_;

@@ -24,7 +24,7 @@ struct EpisodeConfig {
   Vec7 reset_q = Vec7::Zero();    // [rad] where an episode starts
   double reset_duration_s = 3.0;  // [s] minimum-jerk move to reset_q, real time only
   double reset_gripper = 1.0;     // opening that an episode starts with, 0 closed to 1 open
-  double max_image_age_s = 0.2;   // [s] an older image is not acted on: the arm holds
+  double max_image_age_s = 0.2;   // [s] a policy does not act on an older image: the arm holds
 };
 
 struct StepResult {
@@ -49,9 +49,10 @@ class Environment {
   // Brings arm and objects to an episode's start. False: the robot is gone or the program stops.
   bool reset(std::uint64_t seed);
 
-  // Executes one action; refuses it when an image that it was chosen by is too old. Empty: the
-  // robot is gone or the program stops.
-  std::optional<StepResult> step(std::span<const float> action, std::uint64_t policy_version);
+  // Executes one action. A policy's is refused when an image that it was chosen by is too old; a
+  // person looks at the arm itself. Empty: the robot is gone or the program stops.
+  std::optional<StepResult> step(std::span<const float> action, std::uint64_t policy_version,
+                                 Source chosen_by = Source::kPolicy);
 
   // False while the robot is away; an episode would be over at once.
   bool ready() const noexcept { return port_.ready(); }
@@ -71,7 +72,8 @@ class Environment {
  private:
   void observe();
   void look();
-  void execute(std::span<const float> action, std::uint64_t policy_version, StepResult& result);
+  void execute(std::span<const float> action, std::uint64_t policy_version, Source chosen_by,
+               StepResult& result);
 
   EpisodeConfig config_;
   std::int64_t period_ns_;
