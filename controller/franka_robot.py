@@ -17,6 +17,10 @@ from serl_rt.controller.robot import Gripper, RobotConnectionError, RobotError
 from serl_rt.controller.robot_client import Connection
 
 SIMULATED = "sim"
+GRIPPERS = ("robotiq", "franka", "sim", "none")
+"""What the controller drives itself, by name; the first two are devices of their own."""
+GRIPPER_READY_S = 15.0
+"""How long a gripper may take to connect and to activate [s]."""
 START_S = 30.0
 """How long a controller may take until it answers [s]: it connects to the arm first."""
 END_S = 5.0
@@ -26,7 +30,7 @@ END_S = 5.0
 class FrankaRobot(CommandedRobot):
     """A Franka arm with a controller of its own.
 
-    >>> with FrankaRobot("172.16.0.2") as robot:
+    >>> with FrankaRobot("172.16.0.2", gripper="franka") as robot:
     ...     q = robot.get_state()["joint_positions"]
     ...     robot.move_to_joint_positions(q)
 
@@ -38,8 +42,9 @@ class FrankaRobot(CommandedRobot):
     def __init__(
         self,
         robot_ip: str = SIMULATED,
-        gripper: Gripper | None = None,
+        gripper: str | Gripper | None = None,
         *,
+        gripper_address: str | None = None,
         task: str = "reach",
         driver: str | None = None,
         options: Sequence[str] = (),
@@ -48,16 +53,28 @@ class FrankaRobot(CommandedRobot):
         """Start a controller and connect; returns when the arm is under control.
 
         robot_ip: the arm's address, or "sim" for a simulated arm (no network, no robot).
-        gripper: one that is not the controller's; the controller's is in the task's [gripper].
+        gripper: "robotiq" (it activates, which moves its fingers), "franka" (the hand), "sim",
+        "none"; None: the task file's, which for a simulated arm is a simulated one; or a Gripper
+        that is not the controller's. gripper_address: of a Robotiq, "tcp://HOST[:PORT]" or
+        "rtu:DEVICE", or of a hand that is not at the arm's address; default: the task file's.
         task: whose workspace, gains and limits apply: a bundled one or a task file.
         driver: "pylibfranka" (default for an address), "franka", or what `serl-rt control
         --driver` knows. options: more of `serl-rt control`'s options.
-        Raises RobotConnectionError with what the controller said.
+        Raises RobotConnectionError with what the controller said, or why the gripper is not ready,
+        and ValueError for names that there are not.
         """
-        self._own_gripper = gripper
-        self._process = ControllerProcess(command_line(robot_ip, task, driver, options))
+        named = gripper if isinstance(gripper, str) else None
+        self._own_gripper = gripper if not isinstance(gripper, str) else None
+        if self._own_gripper is not None and gripper_address is not None:
+            raise ValueError("gripper_address is for a gripper that is given by its name")
+        command = command_line(robot_ip, task, driver, options)
+        command += gripper_options(named, gripper_address)
+        self._process = ControllerProcess(command)
         try:
-            super().__init__(self._process.connect(), target_timeout=target_timeout)
+            connection = self._process.connect()
+            if named in ("robotiq", "franka"):
+                await_gripper(connection)
+            super().__init__(connection, target_timeout=target_timeout)
         except BaseException:
             self._process.end()
             raise
@@ -99,6 +116,32 @@ def command_line(robot_ip: str, task: str, driver: str | None, options: Sequence
     return [
         sys.executable, "-m", "serl_rt.cli", "control", "--manual", "--task", task, *where, *options
     ]  # fmt: skip
+
+
+def gripper_options(kind: str | None, address: str | None) -> list[str]:
+    """Return the controller's options for a gripper; None: as the task file says."""
+    if kind is not None and kind not in GRIPPERS:
+        raise ValueError(f"gripper = {kind!r} is none of {', '.join(GRIPPERS)}")
+    options = [] if kind is None else ["--gripper", kind]
+    return options if address is None else [*options, "--gripper-address", address]
+
+
+def await_gripper(connection: Connection) -> None:
+    """Wait until the controller's gripper may be used. Raises RobotConnectionError."""
+    end = time.monotonic() + GRIPPER_READY_S
+    while True:
+        state = connection.command("gripper_state", {})
+        assert isinstance(state, dict)
+        if state["connected"] and not state["moving"]:
+            if state["failure"]:
+                raise RobotConnectionError(f"the gripper: {state['failure']}")
+            return
+        if time.monotonic() > end:
+            raise RobotConnectionError(
+                f"the gripper is not ready after {GRIPPER_READY_S} s: "
+                f"{state['failure'] or 'it still moves'}"
+            )
+        time.sleep(0.05)
 
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>

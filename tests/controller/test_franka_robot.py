@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from robotiq_model import RobotiqModel, tcp_server
 
+from serl_rt.controller import franka_robot
 from serl_rt.controller.franka_robot import FrankaRobot
 from serl_rt.controller.robot import (
     MoveInterruptedError,
@@ -19,10 +21,15 @@ from serl_rt.controller.robot import (
     TargetRefusedError,
     UnsupportedError,
 )
+from serl_rt.sim.processes import free_port
 
 
-def start(folder: Path, *options: str) -> FrankaRobot:
+def start(
+    folder: Path, *options: str, gripper: str | None = None, gripper_address: str | None = None
+) -> FrankaRobot:
     return FrankaRobot(
+        gripper=gripper,
+        gripper_address=gripper_address,
         options=[
             "--record", "off", "--rt-priority", "0", "--policies", str(folder / "p"), *options,
         ],
@@ -113,6 +120,40 @@ def alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     return state != "Z"
+
+
+def test_a_gripper_is_named_and_ready_when_the_robot_is(tmp_path: Path) -> None:
+    model, port = RobotiqModel(), free_port()
+    with (
+        tcp_server(model, port),
+        start(tmp_path, gripper="robotiq", gripper_address=f"tcp://127.0.0.1:{port}") as robot,
+    ):
+        assert model.activations == 1
+        gripper = robot.gripper
+        assert gripper is not None
+        assert gripper.max_width == pytest.approx(0.085)
+        gripper.move(0.04)
+        assert gripper.state().width == pytest.approx(0.04, abs=1e-3)
+        q = robot.get_state()["joint_positions"]
+        robot.move_to_joint_positions(q)
+    with start(tmp_path, gripper="none") as robot:
+        assert robot.gripper is None
+
+
+def test_a_gripper_that_cannot_be_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'claw' is none of robotiq, franka, sim, none"):
+        start(tmp_path, gripper="claw")
+    for gripper, address, words in (
+        ("robotiq", None, "needs its address: give --gripper-address"),
+        ("robotiq", "somewhere", "gripper address 'somewhere' is not one of"),
+        ("franka", None, "needs the robot's address"),
+        ("sim", "tcp://127.0.0.1", "--gripper-address is for"),
+    ):
+        with pytest.raises(RobotConnectionError, match=words):
+            start(tmp_path, gripper=gripper, gripper_address=address)
+    monkeypatch.setattr(franka_robot, "GRIPPER_READY_S", 0.5)
+    with pytest.raises(RobotConnectionError, match=r"the gripper is not ready after 0\.5 s: .+"):
+        start(tmp_path, gripper="robotiq", gripper_address=f"tcp://127.0.0.1:{free_port()}")
 
 
 def test_a_controller_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -189,3 +189,21 @@ def test_a_task_file_names_its_gripper(tmp_path: Path) -> None:
         )  # fmt: skip
         assert result.returncode == 1
         assert message in result.stderr
+
+
+def test_an_option_overrides_the_task_files_gripper(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    bundled = (ROOT / "controller/tasks/reach.toml").read_text()
+    task.write_text(f'{bundled}\n[gripper]\nkind = "robotiq"\naddress = "tcp://127.0.0.1"\n')
+    for options, status, message in (
+        (["--gripper", "claw"], 2, "robotiq"),
+        (["--gripper-address", "there"], 1, "gripper address 'there' is not one of"),
+        (["--gripper", "franka"], 1, "needs the robot's address"),  # not the Robotiq's
+        (["--gripper", "none", "--gripper-address", "there"], 1, "is for --gripper franka"),
+    ):
+        result = subprocess.run(
+            [PROGRAM, "--task", task, "--state", "none", "--commands", "none", *options],
+            capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        )  # fmt: skip
+        assert result.returncode == status
+        assert message in result.stderr

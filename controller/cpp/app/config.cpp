@@ -216,7 +216,7 @@ void read_robot(ConfigTable table, RobotConfig& robot, RecoveryLimit& recovery) 
 
 GripperConfig read_gripper(ConfigTable table) {
   GripperConfig gripper;
-  gripper.kind = table.text("kind", {"none", "sim", "franka", "robotiq"}, "");
+  gripper.kind = table.text("kind", kGripperKinds, "");
   gripper.address = table.text("address", {}, "");
   gripper.speed = table.number("speed", 0.001, 1.0, gripper.speed);
   gripper.force = table.number("force", 1.0, 300.0, gripper.force);

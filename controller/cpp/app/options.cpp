@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "drivers/gripper_config.hpp"
+
 namespace serl_rt {
 
 std::optional<Options> parse_options(std::span<const std::string> arguments, Options defaults,
@@ -23,6 +25,12 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
       ->capture_default_str();
   app.add_option("--robot-ip", o.robot_ip,
                  "address of the arm (default: ip in [robot] of the task)");
+  app.add_option("--gripper", o.gripper,
+                 "none, sim, franka or robotiq (default: kind in [gripper] of the task)")
+      ->check(CLI::IsMember(kGripperKinds));
+  app.add_option("--gripper-address", o.gripper_address,
+                 "robotiq: tcp://HOST[:PORT] or rtu:DEVICE; franka: host of the hand, if it is not "
+                 "the arm's (default: address in [gripper] of the task)");
   app.add_flag("--lockstep", o.lockstep,
                "simulated time, as fast as possible, paced by the learner (default: wall clock)");
   app.add_option("--learner", o.learner, "endpoint of the learner, e.g. tcp://127.0.0.1:5588");

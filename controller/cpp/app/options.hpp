@@ -22,6 +22,8 @@ struct Options {
   std::string task;                // name of a bundled task or path of a task file
   std::string driver = "sim";      // which robot
   std::string robot_ip;            // overrides the task file's
+  std::string gripper;             // kind; overrides the task file's table; empty: as there
+  std::string gripper_address;     // the same
   bool lockstep = false;           // simulated time instead of wall clock
   std::string learner;             // endpoint; empty: no learner
   bool manual = false;             // start paused; a policy is not needed

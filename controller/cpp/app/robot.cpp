@@ -11,16 +11,39 @@
 namespace serl_rt {
 namespace {
 
+// The task file's, unless an option names another kind: the file's settings are not for that.
+GripperConfig gripper_config(const Options& options, const TaskConfig& task) {
+  GripperConfig config = task.gripper;
+  if (!options.gripper.empty() && options.gripper != config.kind) {
+    config = {};
+    config.kind = options.gripper;
+  }
+  if (!options.gripper_address.empty()) {
+    if (config.kind != "franka" && config.kind != "robotiq") {
+      throw Error("--gripper-address is for --gripper franka or robotiq");
+    }
+    config.address = options.gripper_address;
+  }
+  if (config.kind == "robotiq" && config.address.empty()) {
+    throw Error(
+        "a Robotiq gripper needs its address: give --gripper-address tcp://HOST or "
+        "rtu:DEVICE, or address in [gripper] of " +
+        task.file.string());
+  }
+  return config;
+}
+
 Robot make_simulated(const Options& options, const TaskConfig& task) {
   auto driver = std::make_unique<SimDriver>(SimDriverConfig{
       options.assets_dir / task.sim.model, options.lockstep ? Pacing::kLockstep : Pacing::kRealtime,
       task.episode.reset_q});
-  const std::string& kind = task.gripper.kind;
+  const GripperConfig gripper_settings = gripper_config(options, task);
+  const std::string& kind = gripper_settings.kind;
   std::unique_ptr<Gripper> gripper;
   if (kind.empty() || kind == "sim") {
     gripper = std::make_unique<SimGripper>(*driver);
   } else {
-    gripper = make_gripper(task.gripper, task.robot.ip);
+    gripper = make_gripper(gripper_settings, task.robot.ip);
   }
   std::unique_ptr<Cameras> cameras;
   if (options.cameras.empty()) {
@@ -63,7 +86,7 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
   }
   const DriverFactory make_driver = find_driver(options);
   const RobotConfig config = robot_config(options, task);
-  return {make_driver(config), make_gripper(task.gripper, config.ip), nullptr,
+  return {make_driver(config), make_gripper(gripper_config(options, task), config.ip), nullptr,
           make_episode_task(task, nullptr)};
 }
 

@@ -3,13 +3,16 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "drivers/gripper.hpp"
 
 namespace serl_rt {
 
+inline const std::vector<std::string> kGripperKinds{"none", "sim", "franka", "robotiq"};
+
 struct GripperConfig {
-  std::string kind;  // none | sim | franka | robotiq; empty: sim for the simulated arm, else none
+  std::string kind;  // of kGripperKinds; empty: sim for the simulated arm, else none
   // franka: host of the hand, empty: the robot's. robotiq: tcp://HOST[:PORT] of its controller or
   // rtu:DEVICE, e.g. rtu:/dev/ttyUSB0.
   std::string address;

@@ -18,7 +18,7 @@ constexpr auto kReconnectInterval = 1s;
 }  // namespace
 
 std::uint64_t NoGripper::request(const GripperCommand&) {
-  throw Error("there is no gripper: set kind in [gripper] of the task file");
+  throw Error("there is no gripper: give --gripper, or kind in [gripper] of the task file");
 }
 
 GripperWorker::GripperWorker(std::unique_ptr<GripperHardware> hardware,
@@ -152,7 +152,7 @@ void GripperWorker::look() {
     status_.width = report.width;
     status_.opening = opening;
     status_.grasped = report.grasped;
-    status_.moving = report.moving || pending_.has_value();
+    status_.moving = report.moving || pending_.has_value() || (first && config_.activate);
     if (!report.moving) status_.done = std::max(status_.done, begun_);
     if (!pending_) status_.failure = report.failure;
     if (!report.failure.empty()) asked_opening_.reset();
