@@ -2,16 +2,16 @@
 
 import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from serl_rt.controller.client import CommandError, ControllerClient
+from serl_rt.controller.client import ControllerClient, NoAnswerError
 from serl_rt.controller.control import onnxruntime_library
 from serl_rt.export.messages import StreamTarget, transition_columns
 from serl_rt.export.publish import write_policy_file
@@ -43,10 +43,16 @@ def controller(folder: Path, *options: str) -> Iterator[str]:
             process.kill()
 
 
-def status(client: ControllerClient) -> dict[str, Any]:
-    result = client.command("status")
-    assert isinstance(result, dict)
-    return result
+def await_status(client: ControllerClient, condition: Callable[[dict[str, Any]], bool]) -> None:
+    """Ask for the status until it is as wanted."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        status = client.command("status")
+        assert isinstance(status, dict)
+        if condition(status):
+            return
+        assert time.monotonic() < end, status
+        time.sleep(0.01)
 
 
 def test_a_persons_actions_take_the_place_of_the_policys_and_are_marked(tmp_path: Path) -> None:
@@ -83,38 +89,23 @@ def test_a_persons_actions_take_the_place_of_the_policys_and_are_marked(tmp_path
 
 
 def test_nothing_that_takes_long_makes_a_stop_wait(tmp_path: Path) -> None:
-    # A policy that never comes off the disk: reading it takes as long as this test wants.
-    (tmp_path / "store").mkdir()
-    stored = tmp_path / "store" / f"policy-1-v1-{'0' * 64}.onnx"
-    os.mkfifo(stored)
-    answers: dict[str, object] = {}
-
-    def ask(name: str, **arguments: int) -> None:
-        try:
-            with ControllerClient(address, timeout=WAIT_S) as client:
-                answers[name] = client.command(name, **arguments)
-        except CommandError as error:
-            answers[name] = error
-
     with (
         controller(tmp_path, "--manual", "--record-seconds", "5") as address,
         ControllerClient(address, timeout=WAIT_S) as client,
+        ControllerClient(address, timeout=1.0) as other,
     ):
-        asking = [
-            threading.Thread(target=ask, args=("rollback",), kwargs={"version": 1}),
-            threading.Thread(target=ask, args=("record",)),
-        ]
         client.command("joint_reset", duration_s=30.0)
-        asking[0].start()
-        with stored.open("wb"):  # returns when the controller reads it: the rollback is under way
-            asking[1].start()
-            client.command("stop")
-            while not status(client)["stopped"]:
-                time.sleep(0.01)
-            assert not answers
-            assert all(thread.is_alive() for thread in asking)
-        for thread in asking:
-            thread.join(WAIT_S)
-        assert status(client)["halted"] is True
-    assert isinstance(answers["rollback"], CommandError)
-    assert str(answers["record"]).endswith(".mcap")
+        # A policy that does not come off the disk: nobody writes to this pipe yet.
+        (folder,) = (tmp_path / "store").iterdir()
+        stored = folder / f"policy-1-v1-{'0' * 64}.onnx"
+        os.mkfifo(stored)
+        with pytest.raises(NoAnswerError):
+            other.command("rollback", version=1)
+        with pytest.raises(NoAnswerError):
+            other.command("record")  # after the rollback
+        client.command("stop")
+        await_status(client, lambda status: status["stopped"] and status["halted"])
+        # This succeeds only while the rollback still waits to read.
+        os.close(os.open(stored, os.O_WRONLY | os.O_NONBLOCK))
+        await_status(client, lambda status: "cannot be read" in status["last_refusal"])
+        assert str(client.command("record")).endswith(".mcap")
