@@ -1,5 +1,7 @@
 """The simulated robots that the other tests of the real arm rely on do notice what they should."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,13 @@ from bench.fci.servers import VENV, franka_sim
 
 pylibfranka = pytest.importorskip("pylibfranka")
 pytestmark = pytest.mark.skipif(not VENV.exists(), reason="needs scripts/setup_fci.sh")
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """libfranka gives the thread that controls a real-time priority, which it keeps."""
+    yield
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def run_cycles(control: "pylibfranka.ActiveControlBase", count: int) -> None:

@@ -163,10 +163,12 @@ def controlled(commands: str, state: str, folder: Path) -> Iterator[subprocess.P
 def test_the_server_outlives_controllers(tmp_path: Path) -> None:
     commands, state = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
 
-    def wait_for(client: SerlClient, status: int) -> httpx.Response:
+    def wait_for(
+        client: SerlClient, status: int, route: str = "/getstate", body: object = None
+    ) -> httpx.Response:
         end = time.monotonic() + 60
         while True:
-            reply = client.http.post("/getstate")
+            reply = client.http.post(route, json=body)
             if reply.status_code == status:
                 return reply
             assert time.monotonic() < end, reply.text
@@ -179,5 +181,4 @@ def test_the_server_outlives_controllers(tmp_path: Path) -> None:
                 pose = client.state()["pose"]
                 client.send_pose(pose)
             assert "is the controller running" in wait_for(client, 503).json()["detail"]
-            reply = client.http.post("/pose", json={"arr": pose.tolist()})
-            assert reply.status_code == 503
+            wait_for(client, 503, "/pose", {"arr": pose.tolist()})
