@@ -3,19 +3,19 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from bench import http_routes, policies, replay, ticks, transport
+from bench.parts import Parts, run_parts
 from bench.policy_files import write_policy
-from bench.rows import Row, machine, table, write
+from bench.rows import Row
 from serl_rt.export.task import load_task
 
 
-def sections(folder: Path, seconds: float) -> dict[str, Callable[[], list[Row]]]:
-    """Return the parts of the benchmark by name, in the order in which they run."""
+def sections(folder: Path, seconds: float) -> Parts:
+    """Return the parts of the benchmark."""
     task = load_task("pick_cube")
     policy = write_policy(task, folder / "policy.onnx")
 
@@ -45,19 +45,12 @@ def main() -> int:
     p.add_argument("--output", type=Path, default=Path("runs/bench/latest.json"))
     arguments = p.parse_args()
     torch.set_num_threads(1)
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         parts = sections(Path(scratch), arguments.seconds)
         unknown = set(arguments.only or ()) - set(parts)
         if unknown:
             p.error(f"--only: unknown {', '.join(sorted(unknown))}; parts are {', '.join(parts)}")
-        for name, part in parts.items():
-            if arguments.only and name not in arguments.only:
-                continue
-            print(f"measuring {name} ...", flush=True)
-            rows += part()
-            write(rows, arguments.output)
-    print(f"\n{machine()}\n\n{table(rows)}\n\nwritten to {arguments.output}")
+        run_parts(parts, arguments.only, arguments.output)
     return 0
 
 

@@ -1,20 +1,16 @@
 """Images in the controller: drawing them, and sending them to the learner."""
 
 import json
-import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import zmq
 
+from bench.producer import logged_rate
 from bench.programs import output_of, program
 from bench.rows import Row, make_row
 from serl_rt.export.messages import transition_columns
-from serl_rt.learner.data.transition_log import TransitionLog
-from serl_rt.learner.receive import LearnerServer
 
 REPETITIONS = 5
 COUNT = 3000
@@ -23,7 +19,6 @@ CAMERAS = ("front", "wrist")
 BYTES = len(CAMERAS) * SIZE * SIZE * 3
 """Of a step's images."""
 CONTRACT = "c" * 64
-TIMEOUT_S = 60.0
 
 
 def rows() -> list[Row]:
@@ -50,34 +45,18 @@ def transport_rows() -> list[Row]:
 
 
 def link_rate(count: int) -> float:
-    """Transitions a second, from the producer's first push to its last acknowledgement."""
+    """Transitions with two images a second, see logged_rate()."""
     images = [(name, (SIZE, SIZE, 3)) for name in CAMERAS]
     columns = transition_columns([("x", (7,))], 4, images)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        TransitionLog(Path(folder), CONTRACT) as log,
-        LearnerServer(log, columns, "tcp://127.0.0.1:*") as server,
-        subprocess.Popen(
-            [
-                str(program("link_producer")),
-                *("--endpoint", server.address, "--count", str(count)),
-                *("--contract-id", CONTRACT, "--fields", "x:7", "--action", "4"),
-                *("--images", ",".join(f"{name}:{SIZE}x{SIZE}" for name in CAMERAS)),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as producer,
-    ):
-        stored = 0
-        while stored < count:
-            if not server.wait(TIMEOUT_S):
-                producer.kill()
-                raise TimeoutError(f"no transition within {TIMEOUT_S} s; {stored} of {count} came")
-            stored += sum(batch.count for batch in server.drain())
-        output, _ = producer.communicate(timeout=TIMEOUT_S)
-        assert log.count == count
-        seconds: float = json.loads(output.splitlines()[-1])["seconds"]
-        return count / seconds
+    return logged_rate(
+        columns,
+        CONTRACT,
+        [
+            *("--fields", "x:7", "--action", "4"),
+            *("--images", ",".join(f"{name}:{SIZE}x{SIZE}" for name in CAMERAS)),
+        ],
+        count,
+    )
 
 
 def bare_rate(count: int) -> float:

@@ -1,29 +1,24 @@
 """Transitions a second from a C++ controller into the learner: acknowledged, logged, in arrays."""
 
-import json
 import pickle
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import zmq
 
-from bench.programs import program
+from bench.producer import logged_rate
 from bench.rows import Row, make_row
 from serl_rt.export.messages import DTYPES, Column, transition_columns
 from serl_rt.export.task import TaskFile, load_task
-from serl_rt.learner.data.transition_log import TransitionLog
-from serl_rt.learner.receive import LearnerServer
+from serl_rt.learner.receive import TransitionBatch
 
 COUNT = 200_000
 CONTROL_COUNT = 20_000
 REPETITIONS = 5
 REQUEST_SIZE = 30
 """Transitions of one request of the control: SERL's actor sends every 30 steps."""
-TIMEOUT_S = 60.0
 
 # The control's sender: one dict a transition, pickled, request and reply.
 SENDER = """
@@ -63,41 +58,24 @@ def run() -> dict[str, float]:
 
 
 def link_rate(task: TaskFile, count: int) -> float:
-    """Transitions a second, from the producer's first push to its last acknowledgement."""
+    """Transitions a second that end up in arrays, too, see logged_rate()."""
     fields = [(field.name, field.shape) for field in task.contract.observation]
     action_dim = task.contract.action_dim
     columns = transition_columns(fields, action_dim)
     arrays = _arrays(columns, count)
     sizes = ",".join(f"{field.name}:{field.size}" for field in task.contract.observation)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        TransitionLog(Path(folder), task.contract.contract_id) as log,
-        LearnerServer(log, columns, "tcp://127.0.0.1:*") as server,
-        subprocess.Popen(
-            [
-                str(program("link_producer")),
-                *("--endpoint", server.address, "--count", str(count)),
-                *("--contract-id", task.contract.contract_id),
-                *("--fields", sizes, "--action", str(action_dim)),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as producer,
-    ):
-        stored = 0
-        while stored < count:
-            if not server.wait(TIMEOUT_S):
-                producer.kill()
-                raise TimeoutError(f"no transition within {TIMEOUT_S} s; {stored} of {count} came")
-            for batch in server.drain():
-                for name, array in batch.columns.items():
-                    arrays[name][stored : stored + batch.count] = array
-                stored += batch.count
-        output, _ = producer.communicate(timeout=TIMEOUT_S)
-        assert np.array_equal(np.diff(arrays["time_ns"]), np.full(count - 1, 100_000_000))
-        assert log.count == count
-        seconds: float = json.loads(output.splitlines()[-1])["seconds"]
-        return count / seconds
+    filled = 0
+
+    def take(batch: TransitionBatch) -> None:
+        nonlocal filled
+        for name, array in batch.columns.items():
+            arrays[name][filled : filled + batch.count] = array
+        filled += batch.count
+
+    arguments = ["--fields", sizes, "--action", str(action_dim)]
+    rate = logged_rate(columns, task.contract.contract_id, arguments, count, take)
+    assert np.array_equal(np.diff(arrays["time_ns"]), np.full(count - 1, 100_000_000))
+    return rate
 
 
 def pickle_rate(task: TaskFile, count: int) -> float:

@@ -2,20 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from bench import image_replay, images
-from bench.rows import Row, machine, table, write
+from bench.parts import Parts, run_parts
 from serl_rt.learner.process import keep_freed_memory
 
-SECTIONS: dict[str, Callable[[], list[Row]]] = {
+SECTIONS: Parts = {
     "replay": image_replay.rows,
     "images": images.rows,
 }
-"""The parts by name, in the order in which they run."""
 
 
 def main() -> int:
@@ -26,13 +24,7 @@ def main() -> int:
     arguments = p.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    rows: list[Row] = []
-    for name, part in SECTIONS.items():
-        if not arguments.only or name in arguments.only:
-            print(f"measuring {name} ...", flush=True)
-            rows += part()
-            write(rows, arguments.output)
-    print(f"\n{machine()}\n\n{table(rows)}\n\nwritten to {arguments.output}")
+    run_parts(SECTIONS, arguments.only, arguments.output)
     return 0
 
 
