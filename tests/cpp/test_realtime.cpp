@@ -111,6 +111,8 @@ TEST_CASE("warming up goes through the modes, without a robot") {
   const ControllerStatus status = warm_up_control(ControllerConfig{});
   CHECK(status.refused_sequence == 0);
   CHECK(status.mode == Mode::kGravityCompensation);  // the last of them all
+  constexpr auto kModes = static_cast<std::uint64_t>(Mode::kGravityCompensation) + 1;
+  CHECK(status.target_sequence == kModes);
 }
 
 TEST_CASE("waking up is measured once a millisecond and ends when it is asked to") {
