@@ -25,6 +25,10 @@ class FrankaHandModel:
         self.object_width: float | None = None
         self.max_width = MAX_WIDTH
         self.version = VERSION
+        self.reported_width: float | None = None
+        """What the state says instead of the width."""
+        self.noise: list[bytes] = []
+        """Datagrams that are sent along with each state."""
         self.requests: list[tuple[int, tuple[float, ...]]] = []
         self._width = 0.04
         self._grasped = False
@@ -64,8 +68,10 @@ class FrankaHandModel:
             before = now
             number += 1
             if port:
-                state = (number, self._width, self.max_width, self._grasped, 30)
-                states.sendto(struct.pack("<IddBH", *state), (host, port))
+                width = self._width if self.reported_width is None else self.reported_width
+                state = struct.pack("<IddBH", number, width, self.max_width, self._grasped, 30)
+                for datagram in (*self.noise, state):
+                    states.sendto(datagram, (host, port))
 
     def _begin(self, client: socket.socket, request: int, identity: int, body: bytes) -> None:
         values = struct.unpack(f"<{len(body) // 8}d", body)

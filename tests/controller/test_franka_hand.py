@@ -1,6 +1,8 @@
 """The Franka hand's driver against a hand that can be interrupted, and against franka-sim's."""
 
+import math
 import random
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,29 @@ def test_it_reconnects_and_does_not_move_by_itself(hand: FrankaHandModel) -> Non
             client.until(ready)
             assert again.requests == []
             assert client.done("move 0.05")["failure"] == ""
+
+
+def test_what_cannot_be_a_state_is_left_out(hand: FrankaHandModel) -> None:
+    hand.noise = [b"", b"x" * 23, b"x" * 64, struct.pack("<IddBH", 1, math.inf, 0.08, 0, 30),
+                  struct.pack("<IddBH", 1, 0.01, math.nan, 1, 30)]  # fmt: skip
+    with gripper("franka", hand.address) as client:
+        client.until(ready)
+        status = client.done("move 0.06")
+        assert status["width"] == pytest.approx(0.06, abs=1e-6)
+        assert status["max_width"] == pytest.approx(0.08)
+        assert not status["grasped"]
+
+
+@pytest.mark.parametrize("width", [math.nan, math.inf, -1.0, 5.0])
+def test_a_hand_without_a_possible_width_counts_as_silent(
+    hand: FrankaHandModel, width: float
+) -> None:
+    with gripper("franka", hand.address) as client:
+        assert math.isfinite(client.until(ready)["width"])
+        hand.reported_width = width
+        status = client.until(lambda s: not s["connected"])
+        assert "state" in status["failure"]
+        assert math.isfinite(status["width"])
 
 
 def test_another_version_is_named(hand: FrankaHandModel) -> None:

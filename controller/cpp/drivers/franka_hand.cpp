@@ -40,6 +40,7 @@ constexpr std::size_t kHeaderBytes = 10;  // command u2, id u4, size of the mess
 constexpr std::size_t kStateBytes =
     23;  // id u4, width f8, max_width f8, grasped u1, temperature u2
 constexpr std::size_t kMaxMessage = 4096;
+constexpr double kWidest = 0.2;  // [m] with any fingers; a state that says more is none
 
 enum class Request : std::uint16_t { kConnect, kHoming, kGrasp, kMove, kStop };
 enum class Result : std::uint16_t { kSuccess, kFail, kUnsuccessful, kAborted };
@@ -201,6 +202,7 @@ class FrankaHand final : public GripperHardware {
       throw Error("the hand at " + host_ + " cannot be looked up: " + gai_strerror(error));
     }
     tcp_.reset(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    std::memcpy(&hand_, found->ai_addr, sizeof(hand_));
     const bool begun =
         ::connect(*tcp_, found->ai_addr, found->ai_addrlen) == 0 || errno == EINPROGRESS;
     freeaddrinfo(found);
@@ -262,15 +264,37 @@ class FrankaHand final : public GripperHardware {
     return answer;
   }
 
+  // The next state of the hand, if one has come. Anybody can send to the port: what is not from the
+  // hand, or cannot be a state, is left out.
   bool receive_state() {
     std::array<std::uint8_t, 64> packet;
-    const ssize_t count = recv(*udp_, packet.data(), packet.size(), 0);
-    if (count != static_cast<ssize_t>(kStateBytes)) return false;
-    width_ = get<double>(packet.data() + 4);
-    max_width_ = get<double>(packet.data() + 12);
-    grasped_ = packet[20] != 0;
-    return true;
+    sockaddr_in sender{};
+    socklen_t length = sizeof(sender);
+    ssize_t count = 0;
+    while ((count = recvfrom(*udp_, packet.data(), packet.size(), 0,
+                             reinterpret_cast<sockaddr*>(&sender), &length)) >= 0) {
+      const auto width = get<double>(packet.data() + 4);
+      const auto max_width = get<double>(packet.data() + 12);
+      if (count == static_cast<ssize_t>(kStateBytes) && is_hand(sender) && possible(width) &&
+          possible(max_width)) {
+        width_ = width;
+        max_width_ = max_width;
+        grasped_ = packet[20] != 0;
+        return true;
+      }
+    }
+    return false;
   }
+
+  // A simulated hand may answer from another loopback address than it listens on.
+  bool is_hand(const sockaddr_in& sender) const noexcept {
+    const auto loopback = [](const sockaddr_in& address) {
+      return ntohl(address.sin_addr.s_addr) >> 24U == IN_LOOPBACKNET;
+    };
+    return sender.sin_addr.s_addr == hand_.sin_addr.s_addr || (loopback(sender) && loopback(hand_));
+  }
+
+  static bool possible(double width) noexcept { return width >= -0.01 && width <= kWidest; }
 
   [[noreturn]] void fail(const std::string& what) const {
     throw Error("the hand at " + host_ + " " + what);
@@ -280,6 +304,7 @@ class FrankaHand final : public GripperHardware {
   const std::string host_;
   Descriptor tcp_;
   Descriptor udp_;
+  sockaddr_in hand_{};  // where the connection goes
   std::uint16_t udp_port_ = 0;
   std::vector<std::uint8_t> received_;
   std::uint32_t last_id_ = 0;
