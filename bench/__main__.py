@@ -1,14 +1,10 @@
 """`python -m bench`: measure every speed next to its control and write runs/bench/latest.json."""
 
-import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-import torch
-
 from bench import http_routes, policies, replay, ticks, transport
-from bench.parts import Parts, run_parts
+from bench.parts import Parts, main
 from bench.policy_files import write_policy
 from bench.rows import Row
 from serl_rt.export.task import load_task
@@ -37,22 +33,5 @@ def sections(folder: Path, seconds: float) -> Parts:
     }
 
 
-def main() -> int:
-    """Run the benchmark."""
-    p = argparse.ArgumentParser(prog="make bench BENCH_ARGS=...", description=__doc__)
-    p.add_argument("--only", action="append", help="a part to run; may be given several times")
-    p.add_argument("--seconds", type=float, default=30.0, help="of the longest real-time runs [s]")
-    p.add_argument("--output", type=Path, default=Path("runs/bench/latest.json"))
-    arguments = p.parse_args()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
-        parts = sections(Path(scratch), arguments.seconds)
-        unknown = set(arguments.only or ()) - set(parts)
-        if unknown:
-            p.error(f"--only: unknown {', '.join(sorted(unknown))}; parts are {', '.join(parts)}")
-        run_parts(parts, arguments.only, arguments.output)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("make bench BENCH_ARGS=...", __doc__, sections))

@@ -21,11 +21,6 @@ BYTES = len(CAMERAS) * SIZE * SIZE * 3
 CONTRACT = "c" * 64
 
 
-def rows() -> list[Row]:
-    """Drawing two images, and transitions with two images stored by the learner."""
-    return [*render_rows(), *transport_rows()]
-
-
 def render_rows() -> list[Row]:
     """Two images of 128 x 128 in one thread, against two of a single pixel: what is not pixels."""
     drawn, single = [], []

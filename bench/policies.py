@@ -3,22 +3,15 @@
 import json
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from bench.policy_files import exporter, policy_module
-from bench.programs import CONTROLLER, environment, output_of, program
+from bench.programs import output_of, program
 from bench.rows import Row, make_row
-from serl_rt.export.messages import transition_columns
+from bench.swaps import endless_task, late_ticks, session_times_ms, swap_times_ms
 from serl_rt.export.onnx_graph import build_graph
 from serl_rt.export.task import TaskFile, load_task
-from serl_rt.export.verify import OnnxPolicy, make_probes, open_session
-from serl_rt.learner.data.transition_log import TransitionLog
-from serl_rt.learner.receive import LearnerServer
-from serl_rt.sim.processes import Process
+from serl_rt.export.verify import OnnxPolicy, make_probes
 
 EXPORTS = 30
 SWAPS = 40
@@ -69,77 +62,18 @@ def export_rows(task: TaskFile) -> list[Row]:
     return [make_row("export_ms", "ms", times, "exporting the whole graph", whole)]
 
 
-@contextmanager
-def running_pair(folder: Path, task_file: Path, name: str) -> Iterator[tuple[LearnerServer, Path]]:
-    """A learner's server in this process and a realtime controller that is connected to it."""
-    task = load_task(task_file)
-    fields = [(field.name, field.shape) for field in task.contract.observation]
-    columns = transition_columns(fields, task.contract.action_dim)
-    summary = folder / f"{name}.json"
-    with (
-        TransitionLog(folder / f"{name}-log", task.contract.contract_id) as log,
-        LearnerServer(log, columns, "tcp://127.0.0.1:*") as server,
-    ):
-        command = [
-            str(CONTROLLER), "--task", str(task_file), "--learner", server.address,
-            "--state", "none", "--commands", "none", "--policies", str(folder / f"{name}-store"),
-            "--summary", str(summary),
-        ]  # fmt: skip
-        with Process(name, command, folder / f"{name}.log", environment()) as controller:
-            yield server, summary
-            controller.interrupt()
-            controller.wait(10.0)
-
-
 def fast_task(folder: Path) -> Path:
-    """The pick task with a 50 Hz policy and one endless episode.
-
-    At 10 Hz the wait for a step edge, and between episodes the arm's way home, would hide the swap.
-    """
-    text = load_task("pick_cube").path.read_text()
-    for old, new in (
-        ("policy_rate_hz = 10.0", f"policy_rate_hz = {SWAP_RATE_HZ}"),
-        ("max_steps = 50", "max_steps = 1000000"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "pick_cube.toml"
-    path.write_text(text)
-    return path
+    """The pick task, fast enough to see a swap."""
+    return endless_task(folder, "pick_cube", SWAP_RATE_HZ)
 
 
 def swap_rows(folder: Path) -> list[Row]:
     """From publish() to the arrival of the first transition that the new policy acted in."""
     task_file = fast_task(folder)
     source = exporter(load_task(task_file))
-    times = []
-    with running_pair(folder, task_file, "swap") as (server, _):
-        server.publish(source.export(1, 0))
-        wait_for_version(server, 1, 30.0)
-        for version in range(2, SWAPS + 2):
-            policy = source.export(version, 0)
-            began = time.perf_counter()
-            server.publish(policy)
-            wait_for_version(server, version, 5.0)
-            times.append((time.perf_counter() - began) * 1e3)
-    model = source.export(1, 0).model
-    sessions = []
-    for _ in range(20):
-        began = time.perf_counter()
-        open_session(model)
-        sessions.append((time.perf_counter() - began) * 1e3)
+    times = swap_times_ms(folder, task_file, source, SWAPS)
+    sessions = session_times_ms(source.export(1, 0).model)
     return [make_row("swap_ms", "ms", times, "opening an ONNX Runtime session", sessions)]
-
-
-def wait_for_version(server: LearnerServer, version: int, timeout_s: float) -> None:
-    """Wait until a transition of this policy version (or a newer one) is stored."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        server.wait(0.05)
-        for batch in server.drain():
-            if np.max(batch.columns["policy_version"]) >= version:
-                return
-    raise TimeoutError(f"policy {version} did not act within {timeout_s} s")
 
 
 def late_tick_rows(folder: Path, seconds: float) -> list[Row]:
@@ -150,24 +84,11 @@ def late_tick_rows(folder: Path, seconds: float) -> list[Row]:
     for repetition in range(2):
         for swapping in (False, True):
             name = f"late-{'swaps' if swapping else 'control'}{repetition}"
-            with running_pair(folder, task_file, name) as (server, summary):
-                server.publish(source.export(1, 0))
-                wait_for_version(server, 1, 30.0)
-                end = time.monotonic() + seconds
-                version = 1
-                while time.monotonic() < end:
-                    version += 1
-                    policy = source.export(version, 0)  # the control has this load, too
-                    if swapping:
-                        server.publish(policy)
-                    time.sleep(SWAP_INTERVAL_S)
-                    server.drain()
-            result = json.loads(summary.read_text())
-            late[swapping].append(float(result["late_ticks"]))
-            print(
-                f"  {name}: {result['late_ticks']} late of {result['ticks']} ticks, "
-                f"{result['policies']['swapped']} swaps"
-            )
+            ticks = late_ticks(
+                folder, name, task_file, source, source,
+                seconds=seconds, interval_s=SWAP_INTERVAL_S, swapping=swapping,
+            )  # fmt: skip
+            late[swapping].append(ticks)
     control = f"the same {seconds:.0f} s without swaps"
     row = make_row("late_ticks_with_swaps", "ticks", late[True], control, late[False])
     print(f"  mean of late ticks {statistics.mean(late[True])} / {statistics.mean(late[False])}")

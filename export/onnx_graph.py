@@ -10,7 +10,7 @@ import copy
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from serl_rt.export.contract import Contract
+from serl_rt.export.policy_layout import LaidOut, lay_out
 from serl_rt.export.publish import PolicyFile
 from serl_rt.export.verify import PolicyRefused, make_probes, verify_policy
 
@@ -35,7 +36,13 @@ class PolicyExporter:
     standard normal noise (batch, action_dim); see `PolicyModule`. It may live on any device.
     """
 
-    def __init__(self, module: nn.Module, contract: Contract, recipe: str) -> None:
+    def __init__(
+        self, module: nn.Module, contract: Contract, recipe: str, frozen: Collection[str] = ()
+    ) -> None:
+        """`frozen`: keys of the module's state dict that do not change from export to export.
+
+        They come first in the file, so that they need not be sent again (see `policy_layout`).
+        """
         self.contract = contract
         self.recipe = recipe
         self.full_exports = 0
@@ -44,7 +51,7 @@ class PolicyExporter:
         # A copy of its own: the module may go on being trained while this exports.
         self._replica = copy.deepcopy(module).cpu().eval()
         self._probes = make_probes(contract, PROBES_WITH_IMAGES if contract.images else PROBES)
-        self._template = _Template.of(self._replica, contract)
+        self._template = _Template.of(self._replica, contract, frozen)
 
     def export(self, version: int, training_step: int) -> PolicyFile:
         """Export the module as it is now.
@@ -62,18 +69,21 @@ class PolicyExporter:
             "recipe": self.recipe,
         }
         expected = self._expected()
-        model = self._fill_template(state, metadata, expected)
-        if model is None:
+        file = self._fill_template(state, metadata, expected)
+        if file is None:
             self.full_exports += 1
-            model = _with_metadata(build_graph(self._replica, self.contract), metadata)
-            verify_policy(model, self.contract, self._probes, expected)
+            graph = build_graph(self._replica, self.contract)
+            _set_metadata(graph, metadata)
+            file = LaidOut(graph.SerializeToString(), 0)
+            verify_policy(file.model, self.contract, self._probes, expected)
         return PolicyFile(
-            model=model,
-            sha256=hashlib.sha256(model).hexdigest(),
+            model=file.model,
+            sha256=hashlib.sha256(file.model).hexdigest(),
             version=version,
             training_step=training_step,
             contract_id=self.contract.contract_id,
             recipe=self.recipe,
+            trunk_size=file.trunk_size,
         )
 
     def _expected(self) -> NDArray[np.float32]:
@@ -93,52 +103,82 @@ class PolicyExporter:
         state: Mapping[str, Tensor],
         metadata: Mapping[str, str],
         expected: NDArray[np.float32],
-    ) -> bytes | None:
-        """Return the verified model, or None when replacing weights does not do for this module."""
+    ) -> LaidOut | None:
+        """Return the verified file, or None when replacing weights does not do for this module."""
         if self._template is None:
             return None
-        model = self._template.fill(state, metadata)
+        file = self._template.fill(state, metadata)
         try:
-            verify_policy(model, self.contract, self._probes, expected)
+            verify_policy(file.model, self.contract, self._probes, expected)
         except PolicyRefused:
             return None
-        return model
+        return file
 
 
 class _Template:
-    """A graph and the place of each weight in it."""
+    """A graph, the place of each weight in it, and apart from it the weights that never change."""
 
-    def __init__(self, model: onnx.ModelProto, places: Mapping[str, Any]) -> None:
-        self._model = model
-        self._places = places
+    def __init__(
+        self, model: onnx.ModelProto, places: Mapping[str, str], frozen: Collection[str]
+    ) -> None:
+        """`places`: state dict key -> initializer; `frozen`: keys among them."""
+        apart = {places[key] for key in frozen}
+        trunk = [tensor for tensor in model.graph.initializer if tensor.name in apart]
+        kept = [tensor for tensor in model.graph.initializer if tensor.name not in apart]
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        del self._model.graph.initializer[:]
+        self._model.graph.initializer.extend(kept)
+        initializers = {t.name: t for t in (*self._model.graph.initializer, *trunk)}
+        self._trunk = trunk
+        self._places = {key: initializers[name] for key, name in places.items()}
 
     @classmethod
-    def of(cls, module: nn.Module, contract: Contract) -> "_Template | None":
+    def of(
+        cls, module: nn.Module, contract: Contract, frozen: Collection[str]
+    ) -> "_Template | None":
         """Build the graph; None when a weight is not found in it under its name and shape."""
         module = copy.deepcopy(module)
         generator = torch.Generator().manual_seed(0)
+        state = module.state_dict()
         with torch.no_grad():
-            for tensor in module.state_dict().values():  # not what is fixed for good
+            for tensor in state.values():  # not what is fixed for good
                 if tensor.is_floating_point():
                     tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.1)
         model = build_graph(module, contract)
         initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-        places = {}
-        for key, value in module.state_dict().items():
-            place = initializers.get(_Positional.PREFIX + key)
-            if place is None:
+        places: dict[str, str] = {}
+        for key, value in state.items():
+            name = _Positional.PREFIX + _first_name(key, state)
+            stored = initializers.get(name)
+            if stored is None or not _equal(stored, value):
                 return None
-            stored = onnx.numpy_helper.to_array(place)
-            if stored.dtype != value.numpy().dtype or not np.array_equal(stored, value.numpy()):
-                return None
-            places[key] = place
-        return cls(model, places)
+            places[key] = name
+        return cls(model, places, frozen)
 
-    def fill(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    def fill(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> LaidOut:
         """Put in weights and metadata."""
         for key, tensor in self._places.items():
             tensor.raw_data = state[key].contiguous().numpy().tobytes()
-        return _with_metadata(self._model, metadata)
+        _set_metadata(self._model, metadata)
+        if not self._trunk:
+            return LaidOut(self._model.SerializeToString(), 0)
+        return lay_out(self._model, self._trunk)
+
+
+def _first_name(key: str, state: Mapping[str, Tensor]) -> str:
+    """Return the first key of a tensor that is shared under several: its name in the graph."""
+    tensor = state[key]
+    return next(
+        other
+        for other, value in state.items()
+        if value.data_ptr() == tensor.data_ptr() and value.shape == tensor.shape
+    )
+
+
+def _equal(stored: onnx.TensorProto, value: Tensor) -> bool:
+    array = onnx.numpy_helper.to_array(stored)
+    return array.dtype == value.numpy().dtype and np.array_equal(array, value.numpy())
 
 
 class _Positional(nn.Module):
@@ -188,9 +228,7 @@ def build_graph(module: nn.Module, contract: Contract) -> onnx.ModelProto:
     return onnx.load_model_from_string(buffer.getvalue())
 
 
-def _with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
+def _set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     del model.metadata_props[:]
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
-    serialized: bytes = model.SerializeToString()
-    return serialized

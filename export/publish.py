@@ -23,6 +23,8 @@ class PolicyFile:
     training_step: int
     contract_id: str
     recipe: str
+    trunk_size: int = 0
+    """Bytes at the beginning of `model` that other policies of the same frozen trunk begin with."""
 
 
 def write_policy_file(policy: PolicyFile, path: Path) -> None:

@@ -11,6 +11,7 @@ from serl_rt.export.onnx_graph import PolicyExporter
 from serl_rt.export.policy_module import PolicyModule
 from serl_rt.learner.data.transitions import STATE
 from serl_rt.learner.networks.policy import Policy
+from serl_rt.learner.vision.trunk import FrozenTrunk
 
 
 class ActorModule(nn.Module):
@@ -31,4 +32,15 @@ class ActorModule(nn.Module):
 
 def make_exporter(policy: Policy, contract: Contract, recipe: str) -> PolicyExporter:
     """Return what exports this policy, as it is at the time of each call."""
-    return PolicyExporter(PolicyModule(contract, ActorModule(policy)), contract, recipe)
+    module = PolicyModule(contract, ActorModule(policy))
+    return PolicyExporter(module, contract, recipe, frozen_weights(module))
+
+
+def frozen_weights(module: nn.Module) -> list[str]:
+    """Return the keys of the module's state dict that belong to frozen trunks."""
+    trunks = tuple(
+        f"{name}."
+        for name, part in module.named_modules(remove_duplicate=False)
+        if isinstance(part, FrozenTrunk)
+    )
+    return [key for key in module.state_dict() if key.startswith(trunks)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from serl_rt.learner.optim import Optimizer, OptimizerConfig
+from serl_rt.learner.vision.trunk import copy_for_targets
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -51,7 +51,7 @@ class TrainState:
     ) -> None:
         self.networks = ModuleDict(networks).to(device)
         # One deep copy for all targets: what they share stays shared among them.
-        self.targets = ModuleDict(copy.deepcopy({name: self.networks[name] for name in targets}))
+        self.targets = ModuleDict(copy_for_targets({name: self.networks[name] for name in targets}))
         self.targets.requires_grad_(False)
         everything = list(self.networks.parameters())
         self.optimizers = {

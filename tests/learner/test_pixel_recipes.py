@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -113,6 +114,26 @@ def test_bundled_recipes_learn_and_export_what_they_learned(name: str, tmp_path:
         expected = agent.sample_actions({STATE: state, **seen}, argmax=True)
         action = policy.act(observation, np.zeros((1, 3), np.float32))
         np.testing.assert_allclose(action, expected.numpy(), atol=1e-4)
+
+
+def test_policies_of_a_frozen_trunk_begin_with_the_same_bytes() -> None:
+    recipe, contract = change(load_recipe("drq_rlpd_cached"), "encoder", **FRESH), make_contract(48)
+    agent = build_agent(recipe, contract, seed=1)
+    before = {k: v.clone() for k, v in agent.actor.state_dict().items() if ".trunk." in k}
+    exporter = make_exporter(agent.actor, contract, "test")
+    first = exporter.export(1, 1)
+    with torch.no_grad():
+        agent.actor.mean.bias += 0.5
+    second = exporter.export(2, 2)
+    assert exporter.full_exports == 0
+    trunk_bytes = sum(v.nbytes for k, v in before.items() if ".front." in k)  # shared by cameras
+    assert trunk_bytes < first.trunk_size < 1.01 * trunk_bytes
+    assert second.trunk_size == first.trunk_size < len(first.model)
+    assert first.model[: first.trunk_size] == second.model[: first.trunk_size]
+    assert first.model != second.model
+    onnx.checker.check_model(onnx.load_model_from_string(second.model))
+    after = agent.actor.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())  # left alone
 
 
 def test_saved_and_loaded_agents_go_on_the_same(tmp_path: Path) -> None:
