@@ -102,10 +102,16 @@ def eager_ms(task: TaskFile, module: PolicyModule) -> float:
 
 
 def swap_rows(folder: Path, task_file: Path, source: PolicyExporter) -> list[Row]:
-    """From publish() to the arrival of the first transition that the new policy acted in."""
+    """From publish() to the first transition of the new policy, and what is sent for it."""
     times = swap_times_ms(folder, task_file, source, SWAPS)
-    sessions = session_times_ms(source.export(1, 0).model)
-    return [make_row("pixel_swap_ms", "ms", times, "opening an ONNX Runtime session", sessions)]
+    policy = source.export(1, 0)
+    sessions = session_times_ms(policy.model)
+    whole = len(policy.model) / 1e6
+    sent = whole - policy.trunk_size / 1e6
+    return [
+        make_row("pixel_swap_ms", "ms", times, "opening an ONNX Runtime session", sessions),
+        make_row("pixel_policy_sent_mb", "MB", [sent], "the whole file", [whole]),
+    ]
 
 
 def late_tick_rows(

@@ -32,6 +32,7 @@ from serl_rt.export.wire_header import (
     Value,
     WireError,
     check_name,
+    optional,
 )
 
 PROTOCOL = 1
@@ -213,6 +214,8 @@ class PolicyRequest(Message):
 
     type: ClassVar[str] = "policy_request"
     version: int = field(metadata=U64)
+    trunk_sha256: str = field(default="", metadata=optional(HEX64))
+    """Of the trunk that the controller holds: a policy on it comes without. Empty: none."""
 
 
 @dataclass(frozen=True)
@@ -279,21 +282,37 @@ class PolicyOffer(Message):
 
 @dataclass(frozen=True, eq=False)
 class Policy(Message):
-    """A policy's ONNX file. Whoever loads it compares the digest."""
+    """A policy's ONNX file, or what follows its trunk. Whoever loads it compares the digests.
+
+    The trunk is the beginning of the file that all policies on the same frozen weights share.
+    """
 
     type: ClassVar[str] = "policy"
     version: int = field(metadata=U64)
     size: int = field(metadata=POLICY_SIZE)
+    """Of the whole file, as `sha256`."""
     sha256: str = field(metadata=HEX64)
     data: Buffer = field(repr=False)
+    """The whole file, or without its first `trunk_size` bytes."""
+    trunk_size: int = field(default=0, metadata=optional(POLICY_SIZE))
+    """0: it has none."""
+    trunk_sha256: str = field(default="", metadata=optional(HEX64))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.data) != self.size:
-            raise WireError(f"the policy has {len(self.data)} bytes; its header says {self.size}")
+        if (self.trunk_size == 0) != (self.trunk_sha256 == "") or self.trunk_size >= self.size:
+            raise WireError(
+                f"policy.trunk_size is {self.trunk_size}, its trunk_sha256 "
+                f"'{self.trunk_sha256}'; expected both or none, and fewer bytes than {self.size}"
+            )
+        if len(self.data) not in (self.size, self.size - self.trunk_size):
+            raise WireError(
+                f"the policy has {len(self.data)} bytes; its header says {self.size}, with a "
+                f"trunk of {self.trunk_size}"
+            )
 
     def arrays(self) -> list[Buffer]:
-        """Return the file."""
+        """Return the file or its rest."""
         return [self.data]
 
 

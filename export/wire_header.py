@@ -7,7 +7,7 @@ A message is a frozen dataclass whose fields carry their check, e.g.
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, ClassVar, TypeAlias
 
 import msgpack
@@ -32,7 +32,8 @@ class WireError(ValueError):
 
 Check: TypeAlias = Callable[[str, Any], Any]
 """Takes a value's name and the value; returns it, or raises WireError."""
-Checked: TypeAlias = Mapping[str, Check]
+Checked: TypeAlias = Mapping[str, Any]
+"""A field's metadata: its `check`, and whether it is `optional`."""
 
 
 def shown(value: object) -> str:
@@ -128,6 +129,11 @@ VALUE: Checked = {"check": _value}
 MAP: Checked = {"check": _map}
 
 
+def optional(checked: Checked) -> Checked:
+    """Return the metadata of a field that a header need not have: its default says that."""
+    return {**checked, "optional": True}
+
+
 class Message:
     """Base of all messages: checks the header's fields when a message is made."""
 
@@ -135,7 +141,7 @@ class Message:
 
     def __post_init__(self) -> None:
         for entry in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            if "check" in entry.metadata:
+            if "check" in entry.metadata and not _left_out(self, entry):
                 value = getattr(self, entry.name)
                 checked = entry.metadata["check"](f"{self.type}.{entry.name}", value)
                 object.__setattr__(self, entry.name, checked)
@@ -144,7 +150,7 @@ class Message:
         """Return the map of the first frame, in wire order."""
         header: dict[str, Any] = {"type": self.type}
         for entry in fields(self):  # type: ignore[arg-type]
-            if "check" in entry.metadata:
+            if "check" in entry.metadata and not _left_out(self, entry):
                 header[entry.name] = getattr(self, entry.name)
         return header
 
@@ -155,12 +161,22 @@ class Message:
     @classmethod
     def header_values(cls, header: Mapping[str, Any]) -> dict[str, Any]:
         """Return the constructor's arguments that a header holds. Unknown fields are ignored."""
-        entries = fields(cls)  # type: ignore[arg-type]
-        names = [entry.name for entry in entries if "check" in entry.metadata]
-        missing = [name for name in names if name not in header]
+        entries = [entry for entry in fields(cls) if "check" in entry.metadata]  # type: ignore[arg-type]
+        missing = [
+            entry.name
+            for entry in entries
+            if entry.name not in header and "optional" not in entry.metadata
+        ]
         if missing:
             raise WireError(f"{cls.type} lacks {', '.join(missing)}")
-        return {name: header[name] for name in names}
+        for entry in entries:
+            if entry.name in header and "optional" in entry.metadata:
+                entry.metadata["check"](f"{cls.type}.{entry.name}", header[entry.name])
+        return {entry.name: header[entry.name] for entry in entries if entry.name in header}
+
+
+def _left_out(message: Message, entry: Field[Any]) -> bool:
+    return "optional" in entry.metadata and getattr(message, entry.name) == entry.default
 
 
 def pack_header(message: Message) -> bytes:

@@ -4,6 +4,7 @@ Transitions are taken exactly once: only the next of their run, first written to
 handed on, then acknowledged.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,10 @@ class OfferedPolicy(Protocol):
     @property
     def contract_id(self) -> str:
         """64 hex digits."""
+
+    @property
+    def trunk_size(self) -> int:
+        """Bytes at the beginning of `model` that policies of the same frozen trunk share."""
 
 
 class Receiver(Protocol):
@@ -125,6 +130,8 @@ class Sessions:
         self._send = send
         self._ledger = CreditLedger(transition_log.count)
         self._policy: OfferedPolicy | None = None
+        self._trunk_sha256 = ""
+        """Of its trunk, if it has one."""
         self._runs: dict[bytes, _Run] = {}
 
     def handle(self, identity: bytes, frames: Sequence[Buffer], now: float) -> None:
@@ -147,6 +154,8 @@ class Sessions:
         """Offer a policy to all controllers, if it is another one than before."""
         if policy is not self._policy:
             self._policy = policy
+            trunk = memoryview(policy.model)[: policy.trunk_size]
+            self._trunk_sha256 = hashlib.sha256(trunk).hexdigest() if trunk else ""
             for run in self._runs.values():
                 self._offer_to(run)
 
@@ -271,8 +280,13 @@ class Sessions:
         if policy is None or policy.version != request.version:
             self._offer_to(run)  # a newer one came meanwhile
             return
-        size = len(policy.model)
-        self._send(run.identity, Policy(policy.version, size, policy.sha256, policy.model))
+        held = request.trunk_sha256 != "" and request.trunk_sha256 == self._trunk_sha256
+        data = memoryview(policy.model)[policy.trunk_size if held else 0 :]
+        message = Policy(
+            policy.version, len(policy.model), policy.sha256, data,
+            policy.trunk_size, self._trunk_sha256,
+        )  # fmt: skip
+        self._send(run.identity, message)
         self._count(policies_sent=1)
 
     def _on_policy_result(self, run: _Run, result: PolicyResult) -> None:

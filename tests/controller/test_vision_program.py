@@ -1,5 +1,6 @@
 """The controller with cameras: an image policy acts, its images reach the learner, once each."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.policy_export import make_exporter
 from serl_rt.learner.receive import LearnerServer
 from serl_rt.learner.recipe import load_recipe
-from serl_rt.sim.processes import free_port
+from serl_rt.sim.processes import Process, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
@@ -123,6 +124,42 @@ def test_a_policy_acts_on_the_images_that_the_learner_gets(
     again, _ = run(policy, tmp_path / "second", *options)
     for name, array in columns.items():
         np.testing.assert_array_equal(array, again[name], name)
+
+
+def test_policies_on_a_frozen_trunk_are_swapped_and_stored_whole(tmp_path: Path) -> None:
+    recipe = load_recipe("drq_rlpd_cached")
+    assert recipe.encoder is not None
+    encoder = dataclasses.replace(recipe.encoder, type="resnet-random", cached_crops=0)
+    agent = build_agent(dataclasses.replace(recipe, encoder=encoder), TASK.contract, seed=0)
+    exporter = make_exporter(agent.actor, TASK.contract, "test")
+    runtime = onnxruntime_library()
+    assert runtime is not None
+    with (
+        TransitionLog(tmp_path / "log", TASK.contract.contract_id) as log,
+        LearnerServer(log, demonstration_columns(TASK.contract), "tcp://127.0.0.1:*") as server,
+    ):
+        server.publish(exporter.export(1, 0))
+        command = [
+            *(NATIVE, "--task", TASK.name, "--learner", server.address, "--lockstep", "--quiet"),
+            *("--policies", str(tmp_path / "store"), "--state", "none", "--commands", "none"),
+        ]
+        environment = os.environ | {"SERL_RT_ONNXRUNTIME": str(runtime)}
+        with Process("controller", command, tmp_path / "log.txt", environment) as controller:
+            versions: list[int] = []
+            for version in (1, 2, 3):
+                policy = exporter.export(version, 0)
+                server.publish(policy)
+                while version not in versions:
+                    server.grant(len(versions) + 5)
+                    assert server.wait(60.0)
+                    for batch in server.drain():
+                        versions += batch.columns["policy_version"].tolist()
+            controller.interrupt()
+            controller.wait(20.0)
+    assert versions == sorted(versions)
+    (newest,) = tmp_path.glob("store/*/policy-3-v3-*.onnx")
+    assert newest.read_bytes() == policy.model
+    assert 0 < policy.trunk_size < len(policy.model)
 
 
 def test_in_real_time_images_are_fresh_and_change(policy: PolicyFile, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@
 #include "golden_wire.hpp"
 #include "link/command_server.hpp"
 #include "link/keys.hpp"
+#include "link/policy_trunk.hpp"
 #include "link/state_publisher.hpp"
+#include "policy/sha256.hpp"
 
 using namespace serl_rt;
 using std::chrono::milliseconds;
@@ -48,6 +50,8 @@ class FakeLearner {
     unsigned seed = 1;
     std::optional<wire::PolicyOffer> offer;
     Bytes policy;
+    std::size_t trunk_size = 0;         // of the policy
+    bool keep_trunk = false;            // sends what follows it, whoever asks
     std::uint64_t ask_hello_every = 0;  // messages
     std::string learner_id = kLearnerId;
   };
@@ -84,6 +88,18 @@ class FakeLearner {
     return results_;
   }
   int hellos() const { return hellos_; }
+  // Bytes of each policy message.
+  std::vector<std::size_t> policy_bytes() {
+    const std::lock_guard lock(mutex_);
+    return policy_bytes_;
+  }
+  void publish(std::uint64_t version, Bytes policy) {
+    {
+      const std::lock_guard lock(mutex_);
+      published_ = {version, std::move(policy)};
+    }
+    wake_.signal();
+  }
 
  private:
   void run() {
@@ -97,12 +113,40 @@ class FakeLearner {
           handle(*message);
         }
       }
+      offer_published();
       if (told != credit_ && !peer_.empty()) {
         told = credit_;
         acknowledge(false);
       }
       socket_.wait(milliseconds(10), wake_);
     }
+  }
+
+  void offer_published() {
+    const std::lock_guard lock(mutex_);
+    if (!published_) return;
+    config_.policy = std::move(published_->second);
+    config_.offer = wire::PolicyOffer{published_->first, config_.policy.size(),
+                                      sha256_hex(config_.policy), config_.offer->contract_id};
+    published_.reset();
+    answer(wire::encode(*config_.offer));
+  }
+
+  void send_policy(const wire::PolicyRequest& request) {
+    const BytesView whole(config_.policy);
+    wire::Policy policy{config_.offer->version, whole.size(), config_.offer->sha256, whole, 0, ""};
+    if (config_.trunk_size > 0) {
+      policy.trunk_size = config_.trunk_size;
+      policy.trunk_sha256 = sha256_hex(whole.first(config_.trunk_size));
+      if (config_.keep_trunk || request.trunk_sha256 == policy.trunk_sha256) {
+        policy.data = whole.subspan(config_.trunk_size);
+      }
+    }
+    const Bytes header = wire::encode(policy);
+    const std::array<BytesView, 3> reply = {peer_, header, policy.data};
+    socket_.send(reply);
+    const std::lock_guard lock(mutex_);
+    policy_bytes_.push_back(policy.data.size());
   }
 
   bool chance(double p) { return random_() < p * static_cast<double>(UINT32_MAX); }
@@ -127,11 +171,8 @@ class FakeLearner {
       acknowledge(!store(*transitions));
     } else if (std::get_if<wire::Heartbeat>(&decoded) != nullptr) {
       acknowledge(false);
-    } else if (std::get_if<wire::PolicyRequest>(&decoded) != nullptr) {
-      const Bytes header = wire::encode(wire::Policy{config_.offer->version, config_.policy.size(),
-                                                     config_.offer->sha256, config_.policy});
-      const std::array<BytesView, 3> reply = {peer_, header, config_.policy};
-      socket_.send(reply);
+    } else if (const auto* request = std::get_if<wire::PolicyRequest>(&decoded)) {
+      send_policy(*request);
     } else if (const auto* result = std::get_if<wire::PolicyResult>(&decoded)) {
       const std::lock_guard lock(mutex_);
       results_.push_back(*result);
@@ -175,6 +216,8 @@ class FakeLearner {
   std::atomic<std::uint64_t> credit_ = 0;
   std::mutex mutex_;
   std::vector<wire::PolicyResult> results_;
+  std::vector<std::size_t> policy_bytes_;
+  std::optional<std::pair<std::uint64_t, Bytes>> published_;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };
@@ -357,6 +400,101 @@ TEST_CASE("a policy is fetched, judged and answered") {
   CHECK(learner.results()[0].swap_ms == 2.5);
   CHECK(eventually([&] { return link.stats().policies.accepted == 1; }));
   CHECK(link.stats().policies.offered == 1);
+}
+
+TEST_CASE("once a policy was accepted, the next ones come without its trunk") {
+  const auto file = [](char trunk, char rest) {
+    return to_bytes(std::string(9000, trunk) + std::string(1000, rest));
+  };
+  FakeLearner::Config config;
+  config.policy = file('t', '1');
+  config.trunk_size = 9000;
+  config.offer = offer_of(config.policy, kContractId);
+  config.offer->sha256 = sha256_hex(config.policy);
+  FakeLearner learner(config);
+  std::vector<std::string> received;
+  std::mutex mutex;
+  const auto handler = [&](const ReceivedPolicy& policy) -> PolicyOutcome {
+    const std::lock_guard lock(mutex);
+    received.push_back(sha256_hex(policy.data));
+    CHECK(received.back() == policy.sha256);
+    return {policy.version != 8, "bad", 0.0};
+  };
+  auto link = std::make_unique<Link>(Messaging::create(), config_for(learner.endpoint()), layout(),
+                                     handler);
+  const auto answered = [&](std::size_t count) {
+    return eventually([&] { return learner.results().size() == count; });
+  };
+  REQUIRE(answered(1));
+  learner.publish(8, file('t', '2'));  // refused: the trunk stays
+  REQUIRE(answered(2));
+  learner.publish(9, file('t', '3'));
+  REQUIRE(answered(3));
+  learner.publish(10, file('u', '3'));  // another trunk comes whole, once
+  REQUIRE(answered(4));
+  learner.publish(11, file('u', '4'));
+  REQUIRE(answered(5));
+  CHECK(learner.policy_bytes() == std::vector<std::size_t>{10000, 1000, 1000, 10000, 1000});
+  const std::lock_guard lock(mutex);
+  CHECK(received == std::vector<std::string>{sha256_hex(file('t', '1')), sha256_hex(file('t', '2')),
+                                             sha256_hex(file('t', '3')), sha256_hex(file('u', '3')),
+                                             sha256_hex(file('u', '4'))});
+}
+
+TEST_CASE("a controller that was restarted gets the trunk again") {
+  FakeLearner::Config config;
+  config.policy = to_bytes(std::string(100, 'p'));
+  config.trunk_size = 90;
+  config.offer = offer_of(config.policy, kContractId);
+  FakeLearner learner(config);
+  for (std::size_t start = 1; start <= 2; ++start) {
+    Link link(Messaging::create(), config_for(learner.endpoint()), layout(), accept);
+    REQUIRE(eventually([&] { return learner.results().size() == start; }));
+  }
+  CHECK(learner.policy_bytes() == std::vector<std::size_t>{100, 100});
+}
+
+TEST_CASE("a policy without a trunk that is not held is refused by name") {
+  FakeLearner::Config config;
+  config.policy = to_bytes(std::string(100, 'p'));
+  config.trunk_size = 90;
+  config.keep_trunk = true;
+  config.offer = offer_of(config.policy, kContractId);
+  FakeLearner learner(config);
+  std::atomic<int> judged = 0;
+  Link link(Messaging::create(), config_for(learner.endpoint()), layout(),
+            [&](const ReceivedPolicy& policy) {
+              ++judged;
+              return accept(policy);
+            });
+  REQUIRE(eventually([&] { return !learner.results().empty(); }));
+  CHECK_FALSE(learner.results()[0].accepted);
+  CHECK(learner.results()[0].reason.find("came without its trunk") != std::string::npos);
+  CHECK(learner.results()[0].reason.find("holds none") != std::string::npos);
+  CHECK(judged == 0);
+}
+
+TEST_CASE("a trunk that is not the announced one is refused, and what is held stays") {
+  const Bytes file = to_bytes(std::string("trunkrest"));
+  const std::string sha256 = sha256_hex(BytesView(file).first(5));
+  const wire::Policy whole{1, 9, sha256_hex(file), file, 5, sha256};
+  wire::Policy damaged = whole;
+  damaged.trunk_sha256 = std::string(64, '0');
+  PolicyTrunk trunk;
+  Bytes storage;
+  CHECK_THROWS_WITH_AS(trunk.file_of(damaged, storage), doctest::Contains("damaged"), Error);
+  trunk.keep(whole, trunk.file_of(whole, storage));
+  CHECK(trunk.sha256() == sha256);
+
+  wire::Policy rest = whole;
+  rest.data = BytesView(file).subspan(5);
+  CHECK(to_bytes(trunk.file_of(rest, storage)) == file);
+  rest.trunk_size = 4;
+  CHECK_THROWS_WITH_AS(trunk.file_of(rest, storage), doctest::Contains("of 4 bytes"), Error);
+  rest.trunk_size = 5;
+  rest.trunk_sha256 = std::string(64, '0');
+  CHECK_THROWS_WITH_AS(trunk.file_of(rest, storage), doctest::Contains(sha256.c_str()), Error);
+  CHECK(trunk.sha256() == sha256);
 }
 
 TEST_CASE("transitions are acknowledged while a policy is being judged") {

@@ -21,6 +21,7 @@ std::string repeated(const std::string& text, int times) {
 }
 const std::string kContractId = repeated("c0", 32);
 const std::string kSha256 = repeated("5a", 32);
+const std::string kTrunkSha256 = repeated("7b", 32);
 
 template <class Message>
 Message decode_up(const std::vector<Bytes>& frames) {
@@ -54,12 +55,15 @@ const std::vector<std::string> kNames = {"hello",
                                          "transitions",
                                          "transitions_with_images",
                                          "policy_request",
+                                         "policy_request_holding_trunk",
                                          "policy_result",
                                          "heartbeat",
                                          "welcome",
                                          "ack",
                                          "policy_offer",
                                          "policy",
+                                         "policy_with_trunk",
+                                         "policy_without_its_trunk",
                                          "hello_required",
                                          "refused",
                                          "command",
@@ -115,6 +119,10 @@ TEST_CASE("golden messages of the controller are read and written") {
   CHECK(wire::encode(wire::PolicyRequest{300}) == request[0]);
   CHECK(decode_up<wire::PolicyRequest>(request).version == 300);
 
+  const auto holding = read_golden("policy_request_holding_trunk");
+  CHECK(wire::encode(wire::PolicyRequest{300, kTrunkSha256}) == holding[0]);
+  CHECK(decode_up<wire::PolicyRequest>(holding).trunk_sha256 == kTrunkSha256);
+
   const auto result = read_golden("policy_result");
   CHECK(wire::encode(wire::PolicyResult{300, false, "späť: 3 > 2", 12.5}) == result[0]);
   CHECK(wire::encode(decode_up<wire::PolicyResult>(result)) == result[0]);
@@ -149,6 +157,34 @@ TEST_CASE("golden messages of the learner are read and written") {
   const auto refused = read_golden("refused");
   CHECK(decode_down<wire::Refused>(refused).reason == "another contract");
   CHECK(wire::encode(decode_down<wire::Refused>(refused)) == refused[0]);
+}
+
+TEST_CASE("golden policies with a trunk are read and written") {
+  for (const auto& [name, bytes] :
+       {std::pair{"policy_with_trunk", 5U}, {"policy_without_its_trunk", 2U}}) {
+    CAPTURE(name);
+    const auto golden = read_golden(name);
+    const auto policy = decode_down<wire::Policy>(golden);
+    CHECK(policy.size == 5);
+    CHECK(policy.trunk_size == 3);
+    CHECK(policy.trunk_sha256 == kTrunkSha256);
+    CHECK(policy.data.size() == bytes);
+    CHECK(wire::encode(policy) == golden[0]);
+  }
+}
+
+TEST_CASE("a policy whose trunk does not fit is malformed") {
+  const auto error = [](std::size_t trunk_size, const std::string& sha256, std::size_t bytes) {
+    const Bytes header = wire::encode(wire::Policy{300, 5, kSha256, {}, trunk_size, sha256});
+    return error_of(wire::decode_learner_message, {header, Bytes(bytes)});
+  };
+  CHECK(error(3, kTrunkSha256, 2).empty());
+  CHECK(error(3, kTrunkSha256, 5).empty());
+  CHECK(error(3, kTrunkSha256, 3).find("with a trunk of 3") != std::string::npos);
+  CHECK(error(0, "", 2).find("the policy has 2 bytes") != std::string::npos);
+  CHECK(error(5, kTrunkSha256, 5).find("policy.trunk_size is 5") != std::string::npos);
+  CHECK(error(std::size_t{1} << 40, kTrunkSha256, 5).find("trunk_size") != std::string::npos);
+  CHECK(error(3, "7B", 2).find("trunk_sha256") != std::string::npos);
 }
 
 TEST_CASE("golden messages of the operator are read and written") {

@@ -148,7 +148,12 @@ def transition_messages(draw: st.DrawFn) -> m.Transitions:
 @st.composite
 def policies(draw: st.DrawFn) -> m.Policy:
     data = draw(st.binary(min_size=1, max_size=50))
-    return m.Policy(draw(u64), len(data), draw(hex64), data)
+    trunk = data[: draw(st.integers(0, len(data) - 1))]
+    size, sha256 = len(data), draw(hex64)
+    if not trunk:
+        return m.Policy(draw(u64), size, sha256, data)
+    sent = data[len(trunk) :] if draw(st.booleans()) else data
+    return m.Policy(draw(u64), size, sha256, sent, len(trunk), draw(hex64))
 
 
 sizes = st.integers(1, 256 * 1024 * 1024)
@@ -156,6 +161,7 @@ any_message = st.one_of(
     st.builds(m.Hello, u32, hex32, hex64, names, st.sampled_from(["lockstep", "realtime"]), u64),
     transition_messages(),
     st.builds(m.PolicyRequest, u64),
+    st.builds(m.PolicyRequest, u64, hex64),
     st.builds(
         m.PolicyResult, u64, st.booleans(), texts, st.floats(allow_nan=False, allow_infinity=False)
     ),
@@ -334,6 +340,11 @@ def test_what_is_wrong_is_named(frames: list[bytes], expected: str) -> None:
         lambda: m.Hello(1, "0" * 32, "0" * 64, "task", "turbo", 0),
         lambda: m.PolicyResult(1, True, "", float("nan")),
         lambda: m.Policy(1, 3, "0" * 64, b"four"),
+        lambda: m.Policy(1, 4, "0" * 64, b"four", 1),
+        lambda: m.Policy(1, 4, "0" * 64, b"four", 0, "0" * 64),
+        lambda: m.Policy(1, 4, "0" * 64, b"four", 4, "0" * 64),
+        lambda: m.Policy(1, 4, "0" * 64, b"fo", 1, "0" * 64),
+        lambda: m.PolicyRequest(1, "0" * 63),
         lambda: m.PolicyOffer(1, 0, "0" * 64, "0" * 64),
         lambda: m.Command(1, "x", {"a": b"bytes"}),  # type: ignore[dict-item]
         lambda: m.Command(1, "x", {"a": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}),

@@ -92,6 +92,7 @@ class PolicyFile:
     version: int
     model: bytes
     contract_id: str = CONTRACT
+    trunk_size: int = 0
 
     @property
     def sha256(self) -> str:
@@ -396,6 +397,28 @@ def test_a_policy_is_offered_fetched_and_judged(
     assert (accepted.accepted, accepted.swap_ms) == (True, 12.5)
     assert server.policy_verdicts() == []
     assert (server.stats.policies_accepted, server.stats.policies_refused) == (1, 1)
+
+
+def test_who_holds_the_trunk_of_a_policy_gets_what_follows_it(
+    server: LearnerServer, controller: Controller
+) -> None:
+    policy = PolicyFile(3, b"trunk" * 100 + b"head", trunk_size=500)
+    trunk = hashlib.sha256(b"trunk" * 100).hexdigest()
+    controller.hello()
+    server.publish(policy)
+    controller.receive(m.PolicyOffer)
+    for held, expected in (("", policy.model), ("0" * 64, policy.model), (trunk, b"head")):
+        controller.send(m.PolicyRequest(3, held))
+        sent = controller.receive(m.Policy)
+        assert bytes(sent.data) == expected
+        assert (sent.size, sent.sha256) == (504, policy.sha256)
+        assert (sent.trunk_size, sent.trunk_sha256) == (500, trunk)
+    server.publish(PolicyFile(4, b"small"))  # without one
+    controller.receive(m.PolicyOffer)
+    controller.send(m.PolicyRequest(4, trunk))
+    sent = controller.receive(m.Policy)
+    assert bytes(sent.data) == b"small"
+    assert (sent.trunk_size, sent.trunk_sha256) == (0, "")
 
 
 def test_a_late_joiner_gets_the_newest_policy(server: LearnerServer) -> None:

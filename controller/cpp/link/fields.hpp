@@ -23,6 +23,7 @@ class Fields {
 
   const std::string& type() const noexcept { return type_; }
 
+  bool has(std::string_view key) const { return header_.find(key) != nullptr; }
   const Value& at(std::string_view key) const;
   std::uint64_t u64(std::string_view key, std::uint64_t low = 0,
                     std::uint64_t high = UINT64_MAX) const;

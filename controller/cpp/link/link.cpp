@@ -302,9 +302,7 @@ class Link::Impl {
   }
 
   void serve_policies(Clock::time_point now) {
-    if (const auto version = intake_.next_request(now)) {
-      send(wire::encode(wire::PolicyRequest{*version}));
-    }
+    if (const auto request = intake_.next_request(now)) send(wire::encode(*request));
     while (const auto result = intake_.take_result()) send(wire::encode(*result));
   }
 

@@ -66,32 +66,31 @@ void PolicyIntake::receive(const wire::Policy& policy, Received message) {
   requested_at_.reset();
   {
     const std::lock_guard lock(mutex_);
-    job_.emplace(
-        Job{{policy.version, policy.sha256, policy.data, std::exchange(new_learner_, false)},
-            std::move(message)});
+    job_.emplace(Job{policy, std::exchange(new_learner_, false), std::move(message)});
   }
   changed_.notify_one();
 }
 
-std::optional<std::uint64_t> PolicyIntake::next_request(Time now) {
+std::optional<wire::PolicyRequest> PolicyIntake::next_request(Time now) {
   if (busy_ || !wanted_) return std::nullopt;
   if (requested_at_ && now - *requested_at_ < kRequestPatience) return std::nullopt;
   requested_at_ = now;
-  return wanted_->version;
+  return wire::PolicyRequest{wanted_->version, held_trunk_};
 }
 
 std::optional<wire::PolicyResult> PolicyIntake::take_result() {
-  std::optional<wire::PolicyResult> result;
+  std::optional<Judged> judged;
   if (busy_) {
     const std::lock_guard lock(mutex_);
-    result = std::exchange(result_, std::nullopt);
+    judged = std::exchange(judged_, std::nullopt);
   }
-  if (result) {
+  if (judged) {
     busy_ = false;
-    if (const auto offer = std::exchange(loading_, std::nullopt)) conclude(*offer, *result);
+    held_trunk_ = judged->trunk_sha256;
+    if (const auto offer = std::exchange(loading_, std::nullopt)) conclude(*offer, judged->result);
   }
   if (outgoing_.empty()) return std::nullopt;
-  result = std::move(outgoing_.front());
+  wire::PolicyResult result = std::move(outgoing_.front());
   outgoing_.pop_front();
   return result;
 }
@@ -113,15 +112,25 @@ void PolicyIntake::run() {
     lock.unlock();
     PolicyOutcome outcome;
     try {
-      outcome = handler_(job.policy);
+      outcome = judge(job);
     } catch (const std::exception& error) {
       outcome = {false, error.what(), 0.0};
     }
     lock.lock();
-    result_ = wire::PolicyResult{job.policy.version, outcome.accepted, clean_text(outcome.reason),
-                                 std::isfinite(outcome.swap_ms) ? outcome.swap_ms : 0.0};
+    judged_ = Judged{{job.policy.version, outcome.accepted, clean_text(outcome.reason),
+                      std::isfinite(outcome.swap_ms) ? outcome.swap_ms : 0.0},
+                     trunk_.sha256()};
     finished_.signal();
   }
+}
+
+PolicyOutcome PolicyIntake::judge(const Job& job) {
+  Bytes storage;
+  const BytesView file = trunk_.file_of(job.policy, storage);
+  const PolicyOutcome outcome =
+      handler_({job.policy.version, job.policy.sha256, file, job.new_learner});
+  if (outcome.accepted) trunk_.keep(job.policy, file);
+  return outcome;
 }
 
 }  // namespace serl_rt

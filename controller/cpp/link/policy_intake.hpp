@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "link/policy_trunk.hpp"
 #include "link/socket.hpp"
 #include "link/wire.hpp"
 
@@ -53,8 +54,8 @@ class PolicyIntake {
   void offer(const wire::PolicyOffer& offer);
   void receive(const wire::Policy& policy, Received message);
 
-  // The version to ask for now, if any.
-  std::optional<std::uint64_t> next_request(Time now);
+  // What to ask for now, if anything.
+  std::optional<wire::PolicyRequest> next_request(Time now);
 
   // A verdict that the learner does not have yet.
   std::optional<wire::PolicyResult> take_result();
@@ -63,12 +64,18 @@ class PolicyIntake {
 
  private:
   struct Job {
-    ReceivedPolicy policy;
+    wire::Policy policy;
+    bool new_learner;
     Received message;  // keeps policy.data
+  };
+  struct Judged {
+    wire::PolicyResult result;
+    std::string trunk_sha256;  // held from now on
   };
   static constexpr std::chrono::seconds kRequestPatience{10};
 
   void run();
+  PolicyOutcome judge(const Job& job);
   void conclude(const wire::PolicyOffer& offer, wire::PolicyResult result);
 
   const std::string contract_id_;
@@ -84,14 +91,17 @@ class PolicyIntake {
   wire::PolicyResult verdict_;                // that one
   std::deque<wire::PolicyResult> outgoing_;
   std::optional<Time> requested_at_;
+  std::string held_trunk_;  // its SHA-256
   bool busy_ = false;
   PolicyCounts counts_;
+
+  PolicyTrunk trunk_;  // the intake's thread
 
   // shared with the intake's thread
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Job> job_;
-  std::optional<wire::PolicyResult> result_;
+  std::optional<Judged> judged_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -117,11 +117,21 @@ Transitions transitions_from(const Fields& fields, const Frames& frames) {
 
 Policy policy_from(const Fields& fields, const Frames& frames) {
   expect_frames(fields, frames, 2);
-  const Policy message{fields.u64("version"), fields.u64("size", 1, kMaxPolicyBytes),
-                       fields.hex("sha256", 64), frames[1]};
-  if (message.data.size() != message.size) {
+  Policy message{fields.u64("version"),
+                 fields.u64("size", 1, kMaxPolicyBytes),
+                 fields.hex("sha256", 64),
+                 frames[1],
+                 0,
+                 ""};
+  if (fields.has("trunk_size") || fields.has("trunk_sha256")) {
+    message.trunk_size = fields.u64("trunk_size", 1, message.size - 1);
+    message.trunk_sha256 = fields.hex("trunk_sha256", 64);
+  }
+  if (message.data.size() != message.size &&
+      message.data.size() != message.size - message.trunk_size) {
     throw WireError("the policy has " + std::to_string(message.data.size()) +
-                    " bytes; its header says " + std::to_string(message.size));
+                    " bytes; its header says " + std::to_string(message.size) +
+                    ", with a trunk of " + std::to_string(message.trunk_size));
   }
   return message;
 }
@@ -196,7 +206,9 @@ Bytes encode(const Transitions& m) {
 }
 
 Bytes encode(const PolicyRequest& m) {
-  return pack({{"type", "policy_request"}, {"version", m.version}});
+  Value::Map map{{"type", "policy_request"}, {"version", m.version}};
+  if (!m.trunk_sha256.empty()) map.emplace_back("trunk_sha256", m.trunk_sha256);
+  return pack(map);
 }
 
 Bytes encode(const PolicyResult& m) {
@@ -235,7 +247,13 @@ Bytes encode(const PolicyOffer& m) {
 }
 
 Bytes encode(const Policy& m) {
-  return pack({{"type", "policy"}, {"version", m.version}, {"size", m.size}, {"sha256", m.sha256}});
+  Value::Map map{
+      {"type", "policy"}, {"version", m.version}, {"size", m.size}, {"sha256", m.sha256}};
+  if (m.trunk_size > 0) {
+    map.emplace_back("trunk_size", m.trunk_size);
+    map.emplace_back("trunk_sha256", m.trunk_sha256);
+  }
+  return pack(map);
 }
 
 Bytes encode(const HelloRequired&) { return pack({{"type", "hello_required"}}); }
@@ -292,7 +310,8 @@ ControllerMessage decode_controller_message(const Frames& frames) {
   }
   if (type == "policy_request") {
     single();
-    return PolicyRequest{fields.u64("version")};
+    return PolicyRequest{fields.u64("version"),
+                         fields.has("trunk_sha256") ? fields.hex("trunk_sha256", 64) : ""};
   }
   if (type == "policy_result") {
     single();

@@ -41,6 +41,7 @@ struct Transitions {
 
 struct PolicyRequest {
   std::uint64_t version = 0;
+  std::string trunk_sha256;  // of the trunk that is held, see Policy; empty: none
 };
 
 struct PolicyResult {
@@ -78,11 +79,15 @@ struct PolicyOffer {
   std::string contract_id;
 };
 
+// The trunk is the beginning of the file that all policies on the same frozen weights share: who
+// holds it gets only what follows.
 struct Policy {
   std::uint64_t version = 0;
-  std::size_t size = 0;
+  std::size_t size = 0;  // of the whole file, as sha256
   std::string sha256;
-  BytesView data;  // in the message's second frame
+  BytesView data;              // the whole file or what follows its trunk; the second frame
+  std::size_t trunk_size = 0;  // 0: it has none
+  std::string trunk_sha256;    // empty: it has none
 };
 
 struct HelloRequired {};

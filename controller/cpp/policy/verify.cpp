@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t kProbeSeed = 1;
 constexpr int kFewestRuns = 5;  // of a slow network, whose warm-up would take too long otherwise
-constexpr double kWarmupSeconds = 0.2;  // enough warm-up for a slow network
+constexpr double kWarmupSeconds = 0.1;  // enough warm-up for a slow network
 
 void check_bytes(const PolicyOffer& offer) {
   if (offer.bytes.size() != offer.size) {

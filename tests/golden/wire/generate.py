@@ -20,6 +20,7 @@ RUN_ID = "0123456789abcdef" * 2
 LEARNER_ID = "fedcba9876543210" * 2
 CONTRACT_ID = "c0" * 32
 SHA256 = "5a" * 32
+TRUNK_SHA256 = "7b" * 32
 FIELDS = (("q", (7,)), ("cube/corners", (2, 3)))
 IMAGES = (("front", (2, 3, 3)), ("wrist", (1, 2, 3)))
 ACTION_DIM = 4
@@ -74,12 +75,15 @@ def messages() -> dict[str, m.AnyMessage]:
         "transitions": transitions(),
         "transitions_with_images": transitions(IMAGES),
         "policy_request": m.PolicyRequest(300),
+        "policy_request_holding_trunk": m.PolicyRequest(300, TRUNK_SHA256),
         "policy_result": m.PolicyResult(300, False, "späť: 3 > 2", 12.5),
         "heartbeat": m.Heartbeat(RUN_ID),
         "welcome": m.Welcome(m.PROTOCOL, LEARNER_ID, RUN_ID, 70_000, 2**64 - 1),
         "ack": m.Ack(RUN_ID, 200, 65_536, True),
         "policy_offer": m.PolicyOffer(300, 5, SHA256, CONTRACT_ID),
         "policy": m.Policy(300, 5, SHA256, b"\x00onnx"),
+        "policy_with_trunk": m.Policy(300, 5, SHA256, b"\x00onnx", 3, TRUNK_SHA256),
+        "policy_without_its_trunk": m.Policy(300, 5, SHA256, b"nx", 3, TRUNK_SHA256),
         "hello_required": m.HelloRequired(),
         "refused": m.Refused("another contract"),
         "command": m.Command(9, "move", {"q": [0.5, -1, 2], "wait": True, "note": "", "n": None}),
