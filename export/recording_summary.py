@@ -36,7 +36,8 @@ def describe_recording(path: Path) -> str:
     rows = {"recording": str(path)}
     if not recording.complete:
         rows["incomplete"] = "the controller was killed while it wrote; read up to there"
-    rows |= {k: recording.about[k] for k in ("cause", "task", "driver") if k in recording.about}
+    told = ("cause", "causes", "what", "task", "driver")
+    rows |= {key: recording.about[key] for key in told if key in recording.about}
     rows |= _timing(recording) | _behaviour(recording) | _motion(recording)
     return "\n".join(f"{name:<14} {value}" for name, value in rows.items())
 

@@ -93,6 +93,35 @@ TEST_CASE("a fault begins one file, which names it; faults that follow go into t
   CHECK(fs::file_size(folder.files()[0]) > 605 * 600);  // every tick
 }
 
+TEST_CASE("a robot that is gone is recorded under the name it is given, beside the cause before") {
+  const Folder folder;
+  Setup setup;
+  RecorderConfig config = config_in(folder.path());
+  config.after_s = 10.0;
+  config.triggers.add(Fault::kDriverLost);
+  FlightRecorder recorder(config, setup.controller);
+  setup.run(50);
+  setup.controller.faults().raise(Fault::kDriverLost);  // that alone does not say why
+  recorder.driver_lost("joint_reflex", "aborted by reflex");
+  recorder.trigger("operator_stop");
+  recorder.trigger("operator_stop");
+  setup.run(50);
+  recorder.finish();
+  REQUIRE(folder.files().size() == 1);
+  CHECK(folder.files()[0].string().ends_with("-joint_reflex.mcap"));
+  CHECK(recorder.status().last_cause == "joint_reflex, operator_stop");
+}
+
+TEST_CASE("a lost robot is not recorded unless it is a trigger") {
+  const Folder folder;
+  Setup setup;
+  FlightRecorder recorder(config_in(folder.path()), setup.controller);
+  setup.run(50);
+  recorder.driver_lost("joint_reflex", "");
+  recorder.finish();
+  CHECK(folder.files().empty());
+}
+
 TEST_CASE("what is not a cause is not recorded") {
   const Folder folder;
   Setup setup;

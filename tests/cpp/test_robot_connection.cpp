@@ -61,7 +61,10 @@ struct Run {
   explicit Run(std::vector<Trouble> losses) : robot(std::move(losses)) {}
 
   bool operator()() {
-    return connection.run(robot.stop_asked, [this] { ++begun; }, [this] { ++persons; });
+    return connection.run(robot.stop_asked,
+                          {[this] { ++begun; },
+                           [this](const Trouble& trouble) { losses.push_back(loss_name(trouble)); },
+                           [this] { ++persons; }});
   }
 
   Robot robot;
@@ -70,6 +73,7 @@ struct Run {
   RobotConnection connection{robot, loop, controller, RecoveryLimit{}};
   int begun = 0;
   int persons = 0;
+  std::vector<std::string> losses;  // names
 };
 
 const Trouble kReflex{Absence::kReflex, "the robot stopped itself [\"joint_velocity_violation\"]"};
@@ -85,8 +89,10 @@ TEST_CASE("a reflex is cleared, counted by its name, and leaves the arm stopped"
   CHECK(status.recoveries == 1);
   CHECK(status.absences == 1);
   CHECK(status.reflexes.at("joint_velocity_violation") == 1);
+  CHECK(run.losses == std::vector<std::string>{"joint_velocity_violation"});
   REQUIRE(status.recent.size() == 1);
   CHECK(status.recent[0].cause == kReflex.what);
+  CHECK(status.recent[0].name == "joint_velocity_violation");
   CHECK(run.controller.status().stopped);
   CHECK(run.begun == 2);
   CHECK(run.persons == 0);
@@ -97,6 +103,7 @@ TEST_CASE("a lost network is tried again until it is back") {
   Run run({kNetwork});
   run.robot.fails_after_loss = 2;
   CHECK(run());
+  CHECK(run.losses == std::vector<std::string>{"driver_lost_network"});
   CHECK(run.robot.starts == 4);
   CHECK(run.connection.status().recoveries == 1);
   CHECK(run.persons == 0);
@@ -128,6 +135,14 @@ TEST_CASE("more reflexes than allowed need a person") {
   CHECK(run.connection.status().recoveries ==
         static_cast<std::uint64_t>(RecoveryLimit{}.reflexes) + 1);
   CHECK_FALSE(run.connection.status().needs_operator);
+}
+
+TEST_CASE("a loss is named after what the robot says") {
+  CHECK(loss_name(
+            {Absence::kReflex, "aborted by reflex! [\"joint_reflex\", \"cartesian_reflex\"]"}) ==
+        "joint_reflex and cartesian_reflex");
+  CHECK(loss_name({Absence::kReflex, "stopped"}) == "driver_lost_reflex");
+  CHECK(loss_name({Absence::kOperator, "pressed [\"by whom\"]"}) == "driver_lost_operator");
 }
 
 TEST_CASE("a robot that cannot be had at first is a failure with its sentence") {

@@ -180,8 +180,11 @@ void ControllerApp::run_control_thread() {
     not_granted_.insert(not_granted_.end(), missing.begin(), missing.end());
     for (const std::string& sentence : not_granted_) warn(sentence);
   };
-  const auto stopped_by_person = [this] { services_.halt("user_stop"); };
-  if (!connection_.run(stop_control_, prepare, stopped_by_person)) driver_lost_ = true;
+  const auto on_loss = [this](const Trouble& trouble) {
+    if (recorder_ != nullptr) recorder_->driver_lost(loss_name(trouble), trouble.what);
+  };
+  const auto on_person = [this] { services_.halt("user_stop"); };
+  if (!connection_.run(stop_control_, {prepare, on_loss, on_person})) driver_lost_ = true;
 }
 
 void ControllerApp::run_policy_thread() {

@@ -33,6 +33,12 @@ std::uint64_t tick_count(double seconds) {
   return static_cast<std::uint64_t>(std::lround(seconds / kTickSeconds));
 }
 
+std::string joined(const std::vector<std::string>& texts) {
+  std::string list;
+  for (const std::string& text : texts) list += (list.empty() ? "" : ", ") + text;
+  return list;
+}
+
 std::uint64_t file_bytes(const RecorderConfig& config) {
   return kTickBytes * tick_count(config.before_s + config.after_s);
 }
@@ -115,24 +121,30 @@ void FlightRecorder::watch_faults() {
     if (snapshot[i].count == counted_[i].count) continue;
     const auto fault = static_cast<Fault>(i);
     events_.push({ticks_.end(), steady_ns(), fault, snapshot[i]});
-    if (config_.triggers.has(fault)) request(std::string(to_string(fault)));
+    if (fault == Fault::kDriverLost) continue;  // driver_lost() comes with the reason
+    if (config_.triggers.has(fault)) request(std::string(to_string(fault)), "");
   }
   counted_ = snapshot;
 }
 
-void FlightRecorder::trigger(const std::string& cause) {
+void FlightRecorder::trigger(const std::string& cause, const std::string& what) {
   try {
-    request(cause);
+    request(cause, what);
   } catch (const Error&) {  // the controller is stopping
   }
 }
 
-std::filesystem::path FlightRecorder::record(const std::string& cause) {
-  return request(cause).get();
+void FlightRecorder::driver_lost(const std::string& cause, const std::string& what) {
+  if (config_.triggers.has(Fault::kDriverLost)) trigger(cause, what);
 }
 
-std::future<std::filesystem::path> FlightRecorder::request(const std::string& cause) {
-  Request request{cause, ticks_.end(), {}};
+std::filesystem::path FlightRecorder::record(const std::string& cause) {
+  return request(cause, "").get();
+}
+
+std::future<std::filesystem::path> FlightRecorder::request(const std::string& cause,
+                                                           const std::string& what) {
+  Request request{cause, what, ticks_.end(), {}};
   auto file = request.file.get_future();
   {
     const std::scoped_lock lock(mutex_);
@@ -167,12 +179,7 @@ void FlightRecorder::write() {
 void FlightRecorder::answer(Request& request) {
   const auto after = std::chrono::duration<double>(config_.after_s);
   try {
-    if (!triggered_) {
-      const std::uint64_t before = std::min(request.tick, tick_count(config_.before_s));
-      const std::uint64_t overlap = std::min(recorded_until_, tick_count(kOverlap_s));
-      const std::uint64_t first = std::max(request.tick - before, recorded_until_ - overlap);
-      triggered_.emplace(Triggered{begin(request.cause, first), request.cause, request.tick, {}});
-    }
+    begin_or_note(request);
     // However often a fault comes, a file ends: with twice the time before its cause.
     triggered_->end = std::min(request.tick + tick_count(config_.after_s),
                                triggered_->recording->begin() + tick_count(2.0 * config_.before_s) +
@@ -184,6 +191,24 @@ void FlightRecorder::answer(Request& request) {
     fail(error.what());
     request.file.set_exception(std::current_exception());
   }
+}
+
+// Begins a file, or notes in the one that is being written that there is another cause.
+void FlightRecorder::begin_or_note(const Request& request) {
+  if (!triggered_) {
+    const std::uint64_t before = std::min(request.tick, tick_count(config_.before_s));
+    const std::uint64_t overlap = std::min(recorded_until_, tick_count(kOverlap_s));
+    const std::uint64_t first = std::max(request.tick - before, recorded_until_ - overlap);
+    triggered_.emplace(
+        Triggered{begin(request.cause, request.what, first), {request.cause}, 0, {}});
+    return;
+  }
+  std::vector<std::string>& causes = triggered_->causes;
+  if (std::find(causes.begin(), causes.end(), request.cause) != causes.end()) return;
+  causes.push_back(request.cause);
+  std::map<std::string, std::string> values{{"causes", joined(causes)}};
+  if (!request.what.empty()) values["what"] = request.what;
+  triggered_->recording->note("recording", values);
 }
 
 void FlightRecorder::follow_triggered(bool stopping) {
@@ -198,7 +223,7 @@ void FlightRecorder::follow_triggered(bool stopping) {
     recording.finish();
     const std::scoped_lock lock(mutex_);
     status_.last_file = recording.file().string();
-    status_.last_cause = triggered_->cause;
+    status_.last_cause = joined(triggered_->causes);
     status_.recording = false;
     status_.ticks_lost += recording.overwritten();
   } catch (const Error& error) {
@@ -213,13 +238,13 @@ void FlightRecorder::follow_continuous() {
   try {
     if (!continuous_) {
       if (Clock::now() < retry_continuous_) return;
-      continuous_ = begin("continuous", newest);
+      continuous_ = begin("continuous", "", newest);
     }
     if (newest - continuous_->next() < tick_count(kFlushInterval_s) && !stop_writing_) return;
     continuous_->follow(newest);
     if (newest - continuous_->begin() < tick_count(config_.before_s)) return;
     continuous_->finish();
-    continuous_ = begin("continuous", continuous_->next());
+    continuous_ = begin("continuous", "", continuous_->next());
   } catch (const Error& error) {
     fail(error.what());
     continuous_.reset();
@@ -227,11 +252,13 @@ void FlightRecorder::follow_continuous() {
   }
 }
 
-std::unique_ptr<Recording> FlightRecorder::begin(const std::string& cause, std::uint64_t tick) {
+std::unique_ptr<Recording> FlightRecorder::begin(const std::string& cause, const std::string& what,
+                                                 std::uint64_t tick) {
   const std::filesystem::path file = recording_path(config_.folder, cause);
   make_room(config_.folder, file_bytes(config_), config_.max_bytes);
   auto about = config_.about;
   about["cause"] = cause;
+  if (!what.empty()) about["what"] = what;
   about["before_s"] = std::to_string(config_.before_s);
   about["after_s"] = std::to_string(config_.after_s);
   auto recording = std::make_unique<Recording>(file, about, ticks_, events_, tick);

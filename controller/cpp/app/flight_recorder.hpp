@@ -39,7 +39,7 @@ struct RecorderConfig {
   double before_s = 120.0;  // kept in memory, and written of the time before a cause
   double after_s = 5.0;     // written of the time after the last cause
   bool continuous = false;  // also write everything, a file for every `before_s`
-  FaultSet triggers;
+  FaultSet triggers;        // driver_lost: only driver_lost() knows why
   std::uint64_t max_bytes = 2'000'000'000;   // of all recordings in the folder; the oldest go first
   std::map<std::string, std::string> about;  // goes into every file
 };
@@ -47,7 +47,7 @@ struct RecorderConfig {
 struct RecorderStatus {
   std::uint64_t files = 0;       // begun
   std::string last_file;         // the newest one that was completed after a cause
-  std::string last_cause;        // of it
+  std::string last_cause;        // of it; with those that prolonged it, joined by ", "
   bool recording = false;        // such a file is being written
   std::uint64_t ticks_lost = 0;  // neither in memory nor in the file that should have had them
   std::string failure;           // why the last attempt failed; empty: it did not
@@ -63,8 +63,11 @@ class FlightRecorder {
   FlightRecorder& operator=(const FlightRecorder&) = delete;
 
   // Records because of `cause`. The file is complete `after_s` later; a cause that comes while one
-  // is written prolongs it. Any thread but the control thread.
-  void trigger(const std::string& cause);
+  // is written prolongs it and is noted in it. `what`: a sentence for people. Never in the tick.
+  void trigger(const std::string& cause, const std::string& what = "");
+
+  // The same, if the fault driver_lost is a trigger.
+  void driver_lost(const std::string& cause, const std::string& what);
 
   // The same; waits for the name of the file. Throws Error when it could not be created.
   std::filesystem::path record(const std::string& cause);
@@ -78,27 +81,30 @@ class FlightRecorder {
   using Clock = std::chrono::steady_clock;
   struct Request {
     std::string cause;
+    std::string what;
     std::uint64_t tick = 0;
     std::promise<std::filesystem::path> file;
   };
   // A file that was begun by a cause.
   struct Triggered {
     std::unique_ptr<Recording> recording;
-    std::string cause;
-    std::uint64_t end = 0;     // tick number
-    Clock::time_point latest;  // by then it ends, even if no ticks come
+    std::vector<std::string> causes;  // each once, in their order
+    std::uint64_t end = 0;            // tick number
+    Clock::time_point latest;         // by then it ends, even if no ticks come
   };
 
   void collect();
   void collect_once();
   void watch_faults();
-  std::future<std::filesystem::path> request(const std::string& cause);
+  std::future<std::filesystem::path> request(const std::string& cause, const std::string& what);
 
   void write();
   void answer(Request& request);
+  void begin_or_note(const Request& request);
   void follow_triggered(bool stopping);
   void follow_continuous();
-  std::unique_ptr<Recording> begin(const std::string& cause, std::uint64_t tick);
+  std::unique_ptr<Recording> begin(const std::string& cause, const std::string& what,
+                                   std::uint64_t tick);
   void fail(const std::string& reason);
 
   const RecorderConfig config_;

@@ -140,6 +140,10 @@ void Recording::write_events(std::uint64_t end) {
   }
 }
 
+void Recording::note(const std::string& name, const std::map<std::string, std::string>& values) {
+  writer_.add_metadata(name, values);
+}
+
 void Recording::finish() { writer_.close(); }
 
 }  // namespace serl_rt

@@ -35,6 +35,9 @@ class Recording {
   // Writes what has come, up to the tick number `end`, and hands it to the operating system.
   void follow(std::uint64_t end);
 
+  // Adds what a reader should know that was not known at the beginning.
+  void note(const std::string& name, const std::map<std::string, std::string>& values);
+
   // Completes the file.
   void finish();
 

@@ -35,20 +35,27 @@ std::vector<std::string> reflex_names(const std::string& what) {
   return names;
 }
 
+std::string loss_name(const Trouble& trouble) {
+  std::string joined;
+  if (trouble.absence == Absence::kReflex) {
+    for (const std::string& name : reflex_names(trouble.what)) {
+      joined += (joined.empty() ? "" : " and ") + name;
+    }
+  }
+  return joined.empty() ? std::string("driver_lost_") + to_string(trouble.absence) : joined;
+}
+
 RobotConnection::RobotConnection(RobotDriver& driver, ControlLoop& loop, Controller& controller,
                                  const RecoveryLimit& limit) noexcept
     : driver_(driver), loop_(loop), controller_(controller), limit_(limit), begin_(Clock::now()) {}
 
-bool RobotConnection::run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
-                          const std::function<void()>& on_person) {
-  const bool served = serve(stop, before_ticks, on_person);
+bool RobotConnection::run(const std::atomic<bool>& stop, const ConnectionHooks& hooks) {
+  const bool served = serve(stop, hooks);
   driver_.stop();
   return served;
 }
 
-bool RobotConnection::serve(const std::atomic<bool>& stop,
-                            const std::function<void()>& before_ticks,
-                            const std::function<void()>& on_person) {
+bool RobotConnection::serve(const std::atomic<bool>& stop, const ConnectionHooks& hooks) {
   if (const Trouble trouble = driver_.start(); trouble.absence != Absence::kNone) {
     note_trouble(trouble);
     const std::scoped_lock lock(mutex_);
@@ -60,20 +67,21 @@ bool RobotConnection::serve(const std::atomic<bool>& stop,
     status_.absence = Absence::kNone;
   }
   while (true) {
-    before_ticks();
+    hooks.before_ticks();
     present_.store(true, std::memory_order_release);
     const bool stopped = loop_.run(stop);
     present_.store(false, std::memory_order_release);
     if (stopped) return true;
-    note_loss(driver_.trouble());
-    if (!recover(stop, on_person)) return stop;
+    const Trouble trouble = driver_.trouble();
+    note_loss(trouble);
+    hooks.on_loss(trouble);
+    if (!recover(stop, hooks)) return stop;
     note_recovery();
     controller_.request_stop();  // what was asked for before the absence is not asked for now
   }
 }
 
-bool RobotConnection::recover(const std::atomic<bool>& stop,
-                              const std::function<void()>& on_person) {
+bool RobotConnection::recover(const std::atomic<bool>& stop, const ConnectionHooks& hooks) {
   bool told = false;
   while (!stop) {
     const Absence absence = status().absence;
@@ -82,7 +90,7 @@ bool RobotConnection::recover(const std::atomic<bool>& stop,
       failure_ = status_.last_trouble;
       return false;
     }
-    if (absence == Absence::kOperator && !std::exchange(told, true)) on_person();
+    if (absence == Absence::kOperator && !std::exchange(told, true)) hooks.on_person();
     if (may_try()) {
       const Trouble trouble = driver_.start();
       if (trouble.absence == Absence::kNone) return true;
@@ -102,7 +110,7 @@ void RobotConnection::note_loss(const Trouble& trouble) {
   note_trouble(trouble);
   const std::scoped_lock lock(mutex_);
   lost_at_ = Clock::now();
-  cause_ = trouble.what;
+  cause_ = trouble;
   ++status_.absences;
 }
 
@@ -133,7 +141,8 @@ void RobotConnection::note_recovery() {
   ++status_.recoveries;
   status_.absence = Absence::kNone;
   status_.needs_operator = false;
-  status_.recent.push_back({cause_, seconds(lost_at_ - begin_), seconds(now - lost_at_)});
+  status_.recent.push_back(
+      {loss_name(cause_), cause_.what, seconds(lost_at_ - begin_), seconds(now - lost_at_)});
   if (status_.recent.size() > kRecent) status_.recent.erase(status_.recent.begin());
 }
 

@@ -20,7 +20,8 @@
 namespace serl_rt {
 
 struct Recovery {
-  std::string cause;        // of the absence that it ended
+  std::string name;         // loss_name() of the absence that it ended
+  std::string cause;        // the robot's sentence about it
   double begin_s = 0.0;     // [s] since the program's start
   double duration_s = 0.0;  // [s] from noticing it to taking torques again
 };
@@ -37,6 +38,14 @@ struct RobotStatus {
   std::vector<Recovery> recent;  // the last few
 };
 
+// What the program does when the robot comes and goes. On the control thread, outside of the tick.
+struct ConnectionHooks {
+  std::function<void()> before_ticks;           // each time before the ticks begin
+  std::function<void(const Trouble&)> on_loss;  // each time that the robot is gone
+  std::function<void()> on_person;  // once in each absence that only a person can end (user stop,
+                                    // brakes): who pressed a stop does not release a policy with it
+};
+
 class RobotConnection {
  public:
   // All must outlive this.
@@ -45,12 +54,9 @@ class RobotConnection {
 
   // Control thread. Starts the robot and ticks until `stop` is set, then brakes and ends. A robot
   // that gets lost is recovered, and the controller begins anew at the measured state, stopped: it
-  // follows nothing until a hold, a joint move or hand guiding is asked for. `before_ticks` is
-  // called each time before the ticks begin; `on_person` once in each absence that only a person
-  // can end (user stop, brakes): who pressed a stop does not release a policy with it. False: the
-  // robot could not be had at first, or is gone for good; failure() says why.
-  bool run(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
-           const std::function<void()>& on_person);
+  // follows nothing until a hold, a joint move or hand guiding is asked for. False: the robot could
+  // not be had at first, or is gone for good; failure() says why.
+  bool run(const std::atomic<bool>& stop, const ConnectionHooks& hooks);
 
   // Any thread.
   bool present() const noexcept { return present_.load(std::memory_order_acquire); }
@@ -63,9 +69,8 @@ class RobotConnection {
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool serve(const std::atomic<bool>& stop, const std::function<void()>& before_ticks,
-             const std::function<void()>& on_person);
-  bool recover(const std::atomic<bool>& stop, const std::function<void()>& on_person);
+  bool serve(const std::atomic<bool>& stop, const ConnectionHooks& hooks);
+  bool recover(const std::atomic<bool>& stop, const ConnectionHooks& hooks);
   bool may_try() const;
   void note_loss(const Trouble& trouble);
   void note_trouble(const Trouble& trouble);
@@ -81,12 +86,16 @@ class RobotConnection {
   mutable std::mutex mutex_;  // all below; never taken within a tick
   RobotStatus status_;
   std::string failure_;
-  std::string cause_;  // of the current absence
+  Trouble cause_;  // of the current absence
   Clock::time_point lost_at_;
   std::deque<Clock::time_point> reflex_times_;  // within the window
 };
 
 // The names in ["name", ...] at the end of a reflex's sentence; empty without.
 std::vector<std::string> reflex_names(const std::string& what);
+
+// A short name for why the robot is gone: a reflex's names, joined by " and ", or driver_lost and
+// the kind of absence ("driver_lost_network").
+std::string loss_name(const Trouble& trouble);
 
 }  // namespace serl_rt

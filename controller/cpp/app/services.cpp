@@ -18,7 +18,8 @@ Value robot_value(const RobotStatus& robot) {
   for (const auto& [name, count] : robot.reflexes) reflexes.emplace_back(name, count);
   Value::List recent;
   for (const Recovery& recovery : robot.recent) {
-    recent.push_back(Value::Map{{"cause", clean_text(recovery.cause)},
+    recent.push_back(Value::Map{{"name", recovery.name},
+                                {"cause", clean_text(recovery.cause)},
                                 {"begin_s", recovery.begin_s},
                                 {"duration_s", recovery.duration_s}});
   }

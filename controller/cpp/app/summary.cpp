@@ -55,8 +55,10 @@ Json to_json(const std::vector<EpisodeResult>& episodes) {
 Json to_json(const RobotStatus& robot) {
   Json recoveries = Json::array();
   for (const Recovery& r : robot.recent) {
-    recoveries.push_back(
-        {{"cause", r.cause}, {"begin_s", r.begin_s}, {"duration_s", r.duration_s}});
+    recoveries.push_back({{"name", r.name},
+                          {"cause", r.cause},
+                          {"begin_s", r.begin_s},
+                          {"duration_s", r.duration_s}});
   }
   return {{"command_success_rate", robot.quality.success_rate},
           {"lost_cycles", robot.quality.lost_cycles},
