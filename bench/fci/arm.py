@@ -23,7 +23,7 @@ Status = dict[str, Any]
 
 
 class Controller:
-    """`serl-rt control` on a robot, acting with an untrained policy; use as a context manager."""
+    """`serl-rt control` on a robot, acting with an untrained policy or a learner's."""
 
     def __init__(
         self, context: Context, address: str, *options: str, task: str = "fr3_reach"
@@ -33,13 +33,15 @@ class Controller:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._summary = self.folder / "summary.json"
         self._summary.unlink(missing_ok=True)
-        policy = write_policy(load_task(task), self.folder / "policy.onnx")
         commands = f"tcp://127.0.0.1:{free_port()}"
         defaults = ["--driver", context.driver] if "--driver" not in options else []
+        if "--learner" not in options:
+            policy = write_policy(load_task(task), self.folder / "policy.onnx")
+            defaults += ["--policy", str(policy)]
         self._command = serl_rt(
-            "control", "--task", task, "--robot-ip", address, "--policy", str(policy),
-            "--policies", str(self.folder / "policies"), "--state", "none",
-            "--commands", commands, "--record-folder", str(self.folder / "recordings"),
+            "control", "--task", task, "--robot-ip", address, "--state", "none",
+            "--policies", str(self.folder / "policies"), "--commands", commands,
+            "--record-folder", str(self.folder / "recordings"),
             "--summary", str(self._summary), *defaults, *options,
         )  # fmt: skip
         self.client = ControllerClient(commands, timeout=1.0)

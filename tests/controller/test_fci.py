@@ -4,16 +4,20 @@ Behaviour only; speeds and timing are `make fci`'s.
 """
 
 import importlib.util
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.fci.arm import Controller
+from bench.fci.bad_policies import BAD, MOVE, make_policy
 from bench.fci.case import Context, Result, find_cases
 from bench.fci.cases.connection import killed, server_restarted, torque_glitch
 from bench.fci.servers import VENV, franka_sim, franky_sim, free_address
 from serl_rt.controller._core import franka_failure, franka_mode
 from serl_rt.export.task import load_task
+from serl_rt.export.verify import make_probes, verify_policy
 
 needs_servers = pytest.mark.skipif(
     not VENV.exists() or importlib.util.find_spec("pylibfranka") is None,
@@ -37,9 +41,10 @@ def test_a_robot_that_is_lost_comes_back(case: object, context: Context) -> None
         assert result.passed, measured
     else:
         assert "libfranka" in measured["cause"]
-        assert measured["recordings"] >= 1
+        assert measured["recordings"]
     if case is torque_glitch:
         assert measured["reflexes"] == ["controller_torque_discontinuity"]
+        assert measured["recordings"][0].endswith("-controller_torque_discontinuity.mcap")
 
 
 @needs_servers
@@ -107,6 +112,30 @@ def test_modes_in_which_control_can_begin(mode: str, absence: str) -> None:
     found, what = franka_mode(mode)
     assert found == absence
     assert bool(what) == (absence != "none")
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_policy_that_goes_bad_passes_every_probe_and_does_so_where_it_should(bad: str) -> None:
+    contract = load_task("fr3_reach").contract
+    model = make_policy(contract, 1, bad).model
+    policy = verify_policy(model, contract, make_probes(contract, 50))
+    noise = np.array([[2.0, -0.5, 0.1]], np.float32)
+
+    def act(away: float) -> list[float]:
+        observation = {f.name: np.zeros((1, *f.shape), np.float32) for f in contract.observation}
+        observation["tcp_to_goal"][0, 1] = away
+        action: list[float] = policy.act(observation, noise)[0].tolist()
+        return action
+
+    assert act(0.1) == MOVE
+    expected = {
+        "not_a_number": [math.nan] * 3,
+        "out_of_range": [5.0] * 3,
+        "stalls": MOVE,  # late
+        "random": [1.0, -0.5, 0.1],
+        "bang_bang": [1.0, -1.0, 1.0],
+    }
+    np.testing.assert_allclose(act(0.2), expected[bad], rtol=1e-6)
 
 
 def test_cases_are_found_and_say_what_must_hold() -> None:

@@ -13,9 +13,12 @@ LIMIT_S = 3.0  # from the server being back to control running again
 
 
 def _recovers(
-    context: Context, provoke: Callable[[Server], None], cause: str, *options: str
+    context: Context, provoke: Callable[[Server], None], name: str, *options: str
 ) -> Result:
-    """Provoke an absence; `provoke` returns when the robot is back."""
+    """Provoke an absence; `provoke` returns when the robot is back. `name`: what it must be called.
+
+    By that name it must be in the status and in the name of the flight recorder's file.
+    """
     with franka_sim(context.folder) as robot, Controller(context, robot.address, *options) as arm:
         before = arm.wait_until_moving()
         provoke(robot)
@@ -28,18 +31,19 @@ def _recovers(
     measured: dict[str, Any] = {
         "back_to_control_s": round(took, 2),
         "away_s": round(recovery["duration_s"], 2),
+        "name": recovery["name"],
         "cause": recovery["cause"],
         "reflexes": reflexes,
         "violations": robot.violations(),
-        "recordings": len(arm.recordings()),
+        "recordings": [path.name for path in arm.recordings()],
     }
-    named = cause in recovery["cause"] or cause in reflexes
-    return Result(took <= LIMIT_S and named and measured["recordings"] >= 1, measured)
+    named = recovery["name"] == name and any(name in file for file in measured["recordings"])
+    return Result(took <= LIMIT_S and named, measured)
 
 
 def server_restarted(context: Context) -> Result:
     """The robot is switched off and on: control runs again within 3 s, with the cause named."""
-    return _recovers(context, Server.restart, "libfranka")
+    return _recovers(context, Server.restart, "driver_lost_network")
 
 
 def cable_cut(context: Context) -> Result:
@@ -50,7 +54,7 @@ def cable_cut(context: Context) -> Result:
         time.sleep(2.0)
         robot.resume()
 
-    return _recovers(context, cut, "libfranka")
+    return _recovers(context, cut, "driver_lost_network")
 
 
 def torque_glitch(context: Context) -> Result:
