@@ -88,9 +88,30 @@ void read_control(ConfigTable table, ControllerConfig& config, double period_s) 
   table.finish();
 }
 
+// Of an arm that is neither of Franka's: the task file says all of them.
+RobotLimits read_other_limits(ConfigTable& table) {
+  const auto joints = [&table](const std::string& key, double low, double high) {
+    return to_vector<7>(table.numbers(key, 7, low, high));
+  };
+  RobotLimits limits;
+  limits.q_min = joints("q_min", -2.0 * kPi, 2.0 * kPi);
+  limits.q_max = joints("q_max", -2.0 * kPi, 2.0 * kPi);
+  limits.dq_max = joints("dq_max", 0.01, 20.0);
+  limits.ddq_max = joints("ddq_max", 0.1, 200.0);
+  limits.deceleration = joints("deceleration", 0.1, 200.0);
+  limits.tau_max = joints("tau_max", 0.1, 500.0);
+  limits.tau_step = kTickSeconds * table.number("tau_rate", 10.0, 1000.0);
+  return limits;
+}
+
+RobotLimits read_robot_limits(ConfigTable& table) {
+  const std::string robot = table.text("robot", {"fr3", "panda", "other"}, "fr3");
+  if (robot == "fr3") return fr3_limits();
+  return robot == "panda" ? panda_limits() : read_other_limits(table);
+}
+
 void read_limits(ConfigTable table, ControllerConfig& config) {
-  config.limits =
-      table.text("robot", {"fr3", "panda"}, "fr3") == "fr3" ? fr3_limits() : panda_limits();
+  config.limits = read_robot_limits(table);
   config.wall.zone = table.number("joint_wall_zone", 0.0, 0.5, config.wall.zone);
   config.stop.position_margin =
       table.number("joint_stop_margin", 0.0, 0.5, config.stop.position_margin);
