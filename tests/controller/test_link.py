@@ -323,6 +323,7 @@ class PolicyFile:
     version: int
     model: bytes
     contract_id: str = CONTRACT
+    trunk_size: int = 0
     sha256: str = "a" * 64
 
 

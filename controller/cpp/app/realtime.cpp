@@ -123,8 +123,7 @@ ControllerStatus warm_up_control(const ControllerConfig& config) {
   controller->start(state);
   std::uint64_t sequence = 0;
   for (const Mode mode : {Mode::kHold, Mode::kCartesianImpedance, Mode::kJointImpedance,
-                          Mode::kJointMove, Mode::kCartesianWrench,
-                          Mode::kGravityCompensation}) {
+                          Mode::kJointMove, Mode::kCartesianWrench, Mode::kGravityCompensation}) {
     Target target;
     target.mode = mode;
     target.pose = state.O_T_EE;
