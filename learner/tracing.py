@@ -101,15 +101,22 @@ class GivenDraws:
 def _layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Two passes over a row that is in the first cache, instead of the compiler's running mean."""
+    """Two passes over a row that is in the first cache, instead of the compiler's running mean.
+
+    As the library's, its result has the type of the rows, its statistics that of the weights.
+    """
     axes = tuple(range(-len(shape), 0))
-    mean = x.mean(axes, keepdim=True)
-    centred = x - mean
+    row = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    mean = row.mean(axes, keepdim=True)
+    centred = row - mean
     scale = (centred.square().mean(axes, keepdim=True) + eps).rsqrt()
     normal = centred * scale
     if weight is not None:
         normal = normal * weight
-    return normal if bias is None else normal + bias, mean, scale
+    if bias is not None:
+        normal = normal + bias
+    kept = x.dtype if weight is None else weight.dtype
+    return normal.to(x.dtype), mean.to(kept), scale.to(kept)
 
 
 def _tanh(x: Tensor) -> Tensor:

@@ -27,6 +27,16 @@ def read_lerobot(folder: Path, contract: Contract, layout: Layout | None = None)
     terminate the last step is then left out, because nothing is known of what followed.
     Raises DemonstrationsError that names the folder, the feature and what is expected.
     """
+    try:
+        return _read(folder, contract, layout)
+    except DemonstrationsError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DemonstrationsError(f"{folder}: is damaged or incomplete ({reason})") from error
+
+
+def _read(folder: Path, contract: Contract, layout: Layout | None) -> Recording:
     info = _info(folder)
     columns = _read_columns(folder, info)
     size = len(columns["episode_index"])
@@ -86,6 +96,8 @@ def _read_columns(folder: Path, info: Mapping[str, Any]) -> Arrays:
         table = pyarrow.concat_tables([parquet.read_table(file) for file in files])
     except (pyarrow.ArrowException, OSError) as error:
         raise DemonstrationsError(f"{folder}: {error}") from error
+    if not table.num_rows:
+        raise DemonstrationsError(f"{folder}: holds no steps")
     columns: Arrays = {}
     for name, feature in info["features"].items():
         if feature["dtype"] == "video":

@@ -9,6 +9,7 @@ from serl_rt.learner import compile as compiling
 from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.compile import CompiledUpdates, ParityError
 from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.optim import OptimizerConfig
 
 
@@ -48,6 +49,28 @@ def test_traced_updates_follow_eager_ones(utd_ratio: int, monkeypatch: pytest.Mo
 def test_a_batch_in_pieces_gives_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "inductor", lambda graph, _: graph)
     compare_with_eager(4, part_size=8, bc_weight=0.0)
+
+
+def test_bfloat16_is_compared_by_its_own_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler keeps in float32 what eager operations round in between."""
+    monkeypatch.setattr(compiling, "inductor", rounding_otherwise)
+    agent = make_agent()
+    agent.numerics = Numerics("bfloat16")
+    agent.compiled = CompiledUpdates(agent, required=True)
+    agent.update(random_batch(32, 0))
+    single = make_agent()
+    single.compiled = CompiledUpdates(single, required=True)
+    with pytest.raises(ParityError, match="differs by"):
+        single.update(random_batch(32, 0))
+
+
+def rounding_otherwise(graph: torch.fx.GraphModule, _: object) -> object:
+    """Run the graph on a batch that is off by about what bfloat16 rounds."""
+
+    def function(*tensors: torch.Tensor) -> object:
+        return graph(*[t * (1 + 2.0**-9) if t.shape[:1] == (32,) else t for t in tensors])
+
+    return function
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -372,6 +373,45 @@ def test_other_folders_are_named(tmp_path: Path, info: object, message: str) -> 
         (tmp_path / "meta/info.json").write_text(json.dumps(info))
     with pytest.raises(DemonstrationsError, match=message):
         read_lerobot(tmp_path, ROBOT)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda table: table.drop_columns(["frame_index"]), "frame_index"),
+        (lambda table: table.drop_columns(["episode_index"]), "episode_index"),
+        (lambda table: table.slice(0, 0), "holds no steps"),
+    ],
+)
+def test_damaged_sets_are_named(tmp_path: Path, damage: Callable[[Any], Any], message: str) -> None:
+    import pyarrow.parquet as parquet
+
+    foreign_set(tmp_path / "set", names={"motors": ["force.0", "force.1"]})
+    (file,) = (tmp_path / "set/data").rglob("*.parquet")
+    parquet.write_table(damage(parquet.read_table(file)), file)
+    with pytest.raises(DemonstrationsError, match=message):
+        read_lerobot(tmp_path / "set", FOREIGN)
+
+
+def test_a_feature_without_a_type_and_a_broken_picture_are_named(tmp_path: Path) -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    foreign_set(tmp_path / "set", names={"motors": ["force.0", "force.1"]})
+    file = next((tmp_path / "set/data").rglob("*.parquet"))
+    table = parquet.read_table(file)
+    place = table.column_names.index("observation.images.wrist_1")
+    broken = arrow.array([{"bytes": b"no picture", "path": None}] * len(table))
+    parquet.write_table(table.set_column(place, "observation.images.wrist_1", broken), file)
+    with pytest.raises(DemonstrationsError, match="damaged or incomplete .UnidentifiedImage"):
+        read_lerobot(tmp_path / "set", FOREIGN)
+    info = tmp_path / "set/meta/info.json"
+    features = json.loads(info.read_text())
+    for feature in features["features"].values():
+        feature.pop("dtype", None)
+    info.write_text(json.dumps(features))
+    with pytest.raises(DemonstrationsError, match="damaged or incomplete .KeyError: 'dtype'"):
+        read_lerobot(tmp_path / "set", FOREIGN)
 
 
 def test_the_command_joins_inputs_and_names_mistakes(
