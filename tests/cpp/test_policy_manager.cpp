@@ -124,6 +124,26 @@ TEST_CASE("whatever is wrong with a new policy, the old one goes on acting") {
   CHECK(manager.acquire()->version() == 3);
 }
 
+TEST_CASE("a policy that sees other images than the contract's is refused by name") {
+  const Contract contract = contract_from_json(test::golden_contract_text("seeing").first);
+  PolicyManager manager(contract, options());
+  const std::array<std::pair<const char*, const char*>, 5> wrong = {{
+      {"image_wrong_shape", "wrist uint8 (1, 4, 6, 3)"},
+      {"image_wrong_dtype", "front uint8 (1, 4, 6, 3)"},
+      {"image_channels_first", "front uint8 (1, 4, 6, 3)"},
+      {"image_grey", "front uint8 (1, 4, 6, 3)"},
+      {"image_missing", "wrist uint8 (1, 4, 6, 3) is missing"},
+  }};
+  for (const auto& [name, reason] : wrong) {
+    CAPTURE(name);
+    const PolicyVerdict verdict = manager.offer(GoldenPolicy(name).offer());
+    CHECK_FALSE(verdict.accepted);
+    CHECK_MESSAGE(contains(verdict.reason, reason), verdict.reason);
+    CHECK(manager.acquire() == nullptr);
+  }
+  CHECK(manager.offer(GoldenPolicy("image_right").offer()).accepted);
+}
+
 TEST_CASE("another learner may start again from version 1") {
   PolicyManager manager(golden_contract(), options());
   REQUIRE(manager.offer(GoldenPolicy("version_3", 3).offer()).accepted);

@@ -50,13 +50,30 @@ def test_golden_actions_are_what_onnx_runtime_computes() -> None:
     np.testing.assert_allclose(SCRIPT.expected_rows(golden("version_1")), rows, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["golden", "everything"])
+@pytest.mark.parametrize("name", ["golden", "everything", "seeing"])
 def test_golden_contracts_are_what_the_script_writes(name: str) -> None:
     text, contract_id = (GOLDEN / "policies" / f"contract_{name}.txt").read_text().split()
     contract = Contract.from_json(text)
     assert contract.canonical_json() == text
     assert contract.contract_id == contract_id
-    assert contract == {"golden": SCRIPT.CONTRACT, "everything": SCRIPT.EVERYTHING}[name]
+    made = {"golden": SCRIPT.CONTRACT, "everything": SCRIPT.EVERYTHING, "seeing": SCRIPT.SEEING}
+    assert contract == made[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("wrong_shape", "wrist"),
+        ("wrong_dtype", "front"),
+        ("channels_first", "front"),
+        ("grey", "front"),
+        ("missing", "wrist"),
+    ],
+)
+def test_policies_that_see_other_images_are_refused_by_name(name: str, image: str) -> None:
+    OnnxPolicy(golden("image_right"), SCRIPT.SEEING)
+    with pytest.raises(PolicyRefused, match=f"input {image} "):
+        OnnxPolicy(golden(f"image_{name}"), SCRIPT.SEEING)
 
 
 def test_good_policies_are_accepted_and_act() -> None:

@@ -54,6 +54,15 @@ EVERYTHING = Contract.from_json(
       {"name": "tcp_delta", "shape": [6], "scale": [0.05, 0.05, 0.05, 0.2, 0.2, 0.2],
        "frame": "tool", "anchor": "target"}]}"""
 )
+SEEING = Contract.from_json(
+    """{"name": "seeing", "policy_rate_hz": 100,
+    "workspace": {"low": [0.3, -0.25, 0.012], "high": [0.7, 0.25, 0.5]},
+    "observation": [
+      {"name": "gripper", "shape": [1], "unit": "1", "frame": "", "low": [0], "high": [1]}],
+    "images": [
+      {"name": "front", "height": 4, "width": 6}, {"name": "wrist", "height": 4, "width": 6}],
+    "action": [{"name": "tcp_delta", "shape": [3], "scale": [0.05, 0.05, 0.05]}]}"""
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -61,6 +70,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def input_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
     """Return each input's shape with the batch dimension."""
     shapes: dict[str, tuple[int, ...]] = {f.name: (1, *f.shape) for f in contract.observation}
+    shapes |= {image.name: (1, image.height, image.width, 3) for image in contract.images}
     return shapes | {"noise": (1, contract.action_dim)}
 
 
@@ -70,6 +80,7 @@ def make_model(
     version: int,
     contract: Contract = CONTRACT,
     dtype: int = TensorProto.FLOAT,
+    image_dtype: int = TensorProto.UINT8,
     gain: float = 0.3,
     squash: tuple[str, ...] = ("Tanh",),
     copies: int = 1,
@@ -78,6 +89,7 @@ def make_model(
 ) -> bytes:
     """Return action = squash(observation @ weight + 0.5 noise), with the contract's metadata.
 
+    Images are flattened and on 0..1 in the observation.
     `copies`: how often the action is in the output. `loop`: trips through a loop, to be slow.
     """
     names = [name for name in shapes if name != "noise"]
@@ -87,8 +99,18 @@ def make_model(
     weight = gain * generator.standard_normal((size, actions))
     real = helper.tensor_dtype_to_np_dtype(dtype)
     constants = {"weight": weight.astype(real), "half": np.asarray(0.5, real)}
-    nodes = [
-        helper.make_node("Concat", names, ["observation"], axis=1),
+    images = [name for name in names if len(shapes[name]) == 4]
+    nodes = []
+    for name in images:
+        constants["scale"] = np.asarray(1 / 255, real)
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name}_cast"], to=dtype),
+            helper.make_node("Mul", [f"{name}_cast", "scale"], [f"{name}_scaled"]),
+            helper.make_node("Flatten", [f"{name}_scaled"], [f"{name}_flat"], axis=1),
+        ]
+    parts = [f"{name}_flat" if name in images else name for name in names]
+    nodes += [
+        helper.make_node("Concat", parts, ["observation"], axis=1),
         helper.make_node("MatMul", ["observation", "weight"], ["mean"]),
         helper.make_node("Mul", ["noise", "half"], ["exploration"]),
         helper.make_node("Add", ["mean", "exploration"], ["x0"]),
@@ -122,7 +144,10 @@ def make_model(
     graph = helper.make_graph(
         nodes,
         "policy",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in shapes.items()],
+        [
+            helper.make_tensor_value_info(name, image_dtype if name in images else dtype, shape)
+            for name, shape in shapes.items()
+        ],
         [helper.make_tensor_value_info("action", dtype, [1, copies * actions])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -147,6 +172,7 @@ def make_model(
 def policies() -> dict[str, Callable[[], bytes]]:
     """Return what to write: file name -> its bytes."""
     shapes = input_shapes(CONTRACT)
+    sees = input_shapes(SEEING)
     without_gripper = {name: shape for name, shape in shapes.items() if name != "gripper"}
     return {
         "version_1": lambda: make_model(shapes, version=1),
@@ -165,6 +191,24 @@ def policies() -> dict[str, Callable[[], bytes]]:
             shapes, version=9, squash=("Abs", "Neg", "Sqrt", "Tanh")
         ),
         "out_of_range": lambda: make_model(shapes, version=9, gain=30.0, squash=()),
+        "image_right": lambda: make_model(sees, version=9, contract=SEEING),
+        "image_wrong_shape": lambda: make_model(
+            sees | {"wrist": (1, 4, 5, 3)}, version=9, contract=SEEING
+        ),
+        "image_wrong_dtype": lambda: make_model(
+            sees, version=9, contract=SEEING, image_dtype=TensorProto.FLOAT
+        ),
+        "image_channels_first": lambda: make_model(
+            sees | {"front": (1, 3, 4, 6)}, version=9, contract=SEEING
+        ),
+        "image_grey": lambda: make_model(
+            sees | {"front": (1, 4, 6, 1)}, version=9, contract=SEEING
+        ),
+        "image_missing": lambda: make_model(
+            {name: shape for name, shape in sees.items() if name != "wrist"},
+            version=9,
+            contract=SEEING,
+        ),
         "slow": lambda: make_model(shapes, version=9, loop=100_000),
         "endless": lambda: make_model(shapes, version=9, loop=2**40),
     }
@@ -190,7 +234,8 @@ def main(folder: Path) -> None:
     np.savetxt(
         folder / "version_1_expected.txt", expected_rows(policies()["version_1"]()), fmt="%.9g"
     )
-    for name, contract in (("golden", CONTRACT), ("everything", EVERYTHING)):
+    contracts = {"golden": CONTRACT, "everything": EVERYTHING, "seeing": SEEING}
+    for name, contract in contracts.items():
         text = f"{contract.canonical_json()}\n{contract.contract_id}\n"
         (folder / f"contract_{name}.txt").write_text(text)
 
