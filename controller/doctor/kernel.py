@@ -9,6 +9,10 @@ _INSTALL_KERNEL = (
     "sudo apt install linux-image-rt-amd64 (Debian) or sudo pro enable realtime-kernel (Ubuntu), "
     "then reboot"
 )
+_WITHOUT = (
+    "without it a tick may come milliseconds late under load; the arm goes on with the torque "
+    "before, and stops itself (communication_constraints_violation) after 20 such cycles in a row"
+)
 _BOOT = "add {0} to GRUB_CMDLINE_LINUX in /etc/default/grub, then sudo update-grub and reboot"
 _NEEDED_SHARE = 0.95
 """Of each period of a real-time thread; a tick needs about a twentieth of that."""
@@ -40,6 +44,7 @@ def _preemption(system: System) -> Finding:
             "libfranka takes this kernel for an ordinary one (RealtimeConfig kEnforce refuses it): "
             f"{_INSTALL_KERNEL}",
         )
+    wanted = f"{wanted}: {_WITHOUT}"
     return Finding("kernel", "preemption", Status.FAIL, value, wanted, _INSTALL_KERNEL)
 
 

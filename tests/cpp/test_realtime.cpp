@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -105,6 +107,20 @@ TEST_CASE("no priority asked for: ordinary scheduling, and nothing is missing") 
     pthread_getschedparam(pthread_self(), &policy, &parameters);
   }).join();
   CHECK(policy == SCHED_OTHER);
+}
+
+TEST_CASE("an ordinary kernel is reported with what follows from it") {
+  const auto file =
+      std::filesystem::temp_directory_path() / ("serl-rt-realtime-" + std::to_string(getpid()));
+  const std::vector<std::string> none = check_kernel(file);  // there is no such file
+  REQUIRE(none.size() == 1);
+  CHECK(none[0].find("PREEMPT_RT") != std::string::npos);
+  CHECK(none[0].find("20 such cycles") != std::string::npos);
+  std::ofstream(file) << "0\n";
+  CHECK(check_kernel(file).size() == 1);
+  std::ofstream(file) << "1\n";
+  CHECK(check_kernel(file).empty());
+  std::filesystem::remove(file);
 }
 
 TEST_CASE("warming up goes through the modes, without a robot") {

@@ -164,6 +164,9 @@ PolicyOutcome ControllerApp::receive_policy(const ReceivedPolicy& policy) {
 void ControllerApp::start_control_thread() {
   const std::vector<std::string> process = prepare_process();
   not_granted_.insert(not_granted_.end(), process.begin(), process.end());
+  if (options_.driver != "sim") {
+    for (const std::string& sentence : check_kernel()) not_granted_.push_back(sentence);
+  }
   control_thread_ = std::thread([this] { run_control_thread(); });
   // The policy begins with a state that the robot has reported.
   while (loop_.timing().ticks == 0 && !driver_lost_) std::this_thread::sleep_for(kLookInterval);

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
 
 namespace serl_rt {
@@ -113,6 +114,17 @@ std::vector<std::string> prepare_control_thread(const RealtimeOptions& options) 
     }
   }
   return missing;
+}
+
+std::vector<std::string> check_kernel(const std::filesystem::path& announcement) {
+  int real_time = 0;
+  std::ifstream file(announcement);
+  if (file >> real_time && real_time == 1) return {};
+  return {"the kernel is not a real-time one (PREEMPT_RT: no " + announcement.string() +
+          "), so under load a tick may come milliseconds late: the robot goes on with the torque "
+          "before, and after 20 such cycles in a row stops itself (communication constraints); "
+          "'serl-rt doctor' measures it; mend it with: sudo pro enable realtime-kernel (Ubuntu) or "
+          "sudo apt install linux-image-rt-amd64 (Debian), then reboot"};
 }
 
 ControllerStatus warm_up_control(const ControllerConfig& config) {

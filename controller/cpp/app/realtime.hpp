@@ -2,6 +2,7 @@
 // the reason and the command that mends it, and never pretended.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,11 @@ std::vector<std::string> prepare_process();
 
 // For the calling thread: a warmed-up stack, core, scheduling. Returns what could not be had.
 std::vector<std::string> prepare_control_thread(const RealtimeOptions& options);
+
+// For a real arm: a sentence when the kernel does not announce itself as a real-time one, with what
+// follows from that. `announcement`: the file that a PREEMPT_RT kernel has, and libfranka looks at.
+std::vector<std::string> check_kernel(
+    const std::filesystem::path& announcement = "/sys/kernel/realtime");
 
 // Runs ticks of a controller of the same configuration that moves nothing, in every kind of mode,
 // so that the first tick of the real one meets warm code and linked functions. On the control
