@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from serl_rt.export.toml_config import ConfigError
 Scalars = Mapping[str, float]
 Image = NDArray[np.uint8]
 """(height, width, 3)."""
+Film = NDArray[np.uint8]
+"""(frames, height, width, 3)."""
 
 
 class MetricSink(Protocol):
@@ -25,6 +28,9 @@ class MetricSink(Protocol):
 
     def write_image(self, name: str, env_steps: int, image: Image) -> None:
         """Record a picture, if the sink shows pictures."""
+
+    def write_film(self, name: str, env_steps: int, film: Film, fps: float) -> None:
+        """Record a film, if the sink shows pictures."""
 
     def close(self) -> None:
         """Finish writing."""
@@ -42,6 +48,9 @@ class JsonLinesSink:
         self._stream.write(json.dumps(row) + "\n")
 
     def write_image(self, name: str, env_steps: int, image: Image) -> None:
+        """Leave it out."""
+
+    def write_film(self, name: str, env_steps: int, film: Film, fps: float) -> None:
         """Leave it out."""
 
     def close(self) -> None:
@@ -66,6 +75,18 @@ class TensorBoardSink:
     def write_image(self, name: str, env_steps: int, image: Image) -> None:
         """Add the picture to those of its name."""
         self._writer.add_image(name, image, env_steps, dataformats="HWC")
+
+    def write_film(self, name: str, env_steps: int, film: Film, fps: float) -> None:
+        """Add the film to the pictures of its name: TensorBoard plays a GIF."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        _, height, width, channels = film.shape
+        picture = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=gif(film, fps)
+        )
+        summary = Summary(value=[Summary.Value(tag=name, image=picture)])
+        assert self._writer.file_writer is not None
+        self._writer.file_writer.add_summary(summary, env_steps)  # add_video() needs moviepy
 
     def close(self) -> None:
         """Flush the event file."""
@@ -93,6 +114,13 @@ class WandbSink:
 
         self._run.log({name: wandb.Image(image), "env_steps": env_steps})
 
+    def write_film(self, name: str, env_steps: int, film: Film, fps: float) -> None:
+        """Log the film."""
+        import wandb  # type: ignore[import-not-found,unused-ignore]
+
+        video = wandb.Video(io.BytesIO(gif(film, fps)), format="gif")
+        self._run.log({name: video, "env_steps": env_steps})
+
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
@@ -114,10 +142,26 @@ class MetricSinks:
         for sink in self.sinks:
             sink.write_image(name, env_steps, image)
 
+    def write_film(self, name: str, env_steps: int, film: Film, fps: float) -> None:
+        """Write to all."""
+        for sink in self.sinks:
+            sink.write_film(name, env_steps, film, fps)
+
     def close(self) -> None:
         """Close all."""
         for sink in self.sinks:
             sink.close()
+
+
+def gif(film: Film, fps: float) -> bytes:
+    """Return a film as an animated GIF, played again and again."""
+    from PIL import Image as Picture  # comes with TensorBoard's and the simulation's packages
+
+    first, *others = [Picture.fromarray(frame) for frame in film]
+    stream = io.BytesIO()
+    duration_ms = max(20, round(1000 / fps))
+    first.save(stream, "GIF", save_all=True, append_images=others, duration=duration_ms, loop=0)
+    return stream.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

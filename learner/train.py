@@ -29,6 +29,7 @@ from serl_rt.learner.peers import NoPeers, Peers
 from serl_rt.learner.progress import Display, Progress
 from serl_rt.learner.recipe import TrainingRecipe
 from serl_rt.learner.update_step import NonFiniteLossError, UpdateStep
+from serl_rt.learner.vision.film import EpisodeFilm
 from serl_rt.learner.vision.grid import image_grid
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ PICTURED = 8
 """Transitions in the picture of a batch."""
 PICTURE_PERIOD = 1000
 """[critic updates]."""
+FILM_FPS = 10.0
+"""Of films of episodes, whatever the policy's rate."""
 QUIET_S = 0.3
 """A controller that was silent for so long has nothing under way."""
 
@@ -83,6 +86,7 @@ class Trainer:
             self.recipe.critic_actor_ratio,
         )
         self._counters: dict[str, EpisodeCounter] = {}
+        self._films: dict[str, EpisodeFilm] = {}
         self._started = time.monotonic()
         self._logged = (time.monotonic(), 0, 0)
 
@@ -146,6 +150,10 @@ class Trainer:
             counter = self._counters.setdefault(message.run_id, EpisodeCounter())
             for episode in counter.add(message.columns):
                 self._count(episode, report)
+            film = self._films.setdefault(message.run_id, EpisodeFilm())
+            for frames in film.add(message.columns):
+                if report:
+                    self.metrics.write_film("episode", self.progress.env_steps, frames, FILM_FPS)
         if report and grant:
             self.grant()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import types
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.metrics import MetricSinks, TensorBoardSink, WandbSink
+from serl_rt.learner.vision.film import EpisodeFilm
 from serl_rt.learner.vision.grid import image_grid
 
 
@@ -57,6 +59,41 @@ def test_tensorboard_shows_batches_of_images(tmp_path: Path) -> None:
     events.Reload()
     shown = events.Images("batch")[0]
     assert (shown.height, shown.width, shown.step) == (32, 14, 10)
+
+
+def test_tensorboard_plays_films_of_episodes(tmp_path: Path) -> None:
+    def rows(episodes: list[int], ends: list[int]) -> dict[str, np.ndarray]:
+        frames = np.zeros((len(episodes), 4, 6, 3), np.uint8)
+        frames[:] = 40 * np.arange(len(episodes), dtype=np.uint8)[:, None, None, None]
+        return {
+            "episode": np.array(episodes, np.uint32),
+            "terminated": np.array(ends, np.uint8),
+            "truncated": np.zeros(len(ends), np.uint8),
+            "next_observation/front": frames,
+            "next_observation/wrist": frames[:, :3],
+            "next_observation/q": np.zeros((len(ends), 7), np.float32),
+        }
+
+    recorder = EpisodeFilm()
+    assert list(recorder.add(rows([18, 18, 19, 19], [0, 1, 0, 0]))) == []
+    (film,) = recorder.add(rows([19, 20, 20], [1, 0, 1]))
+    assert film.shape == (3, 4, 12, 3)
+    assert [int(frame[0, 0, 0]) for frame in film] == [80, 120, 0]
+    assert film[0, 3, 6:].max() == 0  # the lower camera is filled up
+    assert list(EpisodeFilm().add({"episode": np.array([19], np.uint32)})) == []
+
+    sink = MetricSinks([TensorBoardSink(tmp_path)])
+    sink.write_film("episode", 30, film, 10.0)
+    sink.close()
+    from PIL import Image
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = events.Images("episode")[0]
+    assert (shown.height, shown.width, shown.step) == (4, 12, 30)
+    played = Image.open(io.BytesIO(shown.encoded_image_string))
+    assert (played.format, played.n_frames) == ("GIF", 3)
 
 
 class Run:
