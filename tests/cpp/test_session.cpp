@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
@@ -56,6 +58,39 @@ TEST_CASE("actions equal those of Python's ONNX Runtime") {
     ++count;
   }
   CHECK(count == 32);
+}
+
+TEST_CASE("the golden frame gives the action that torch computes") {
+  const std::filesystem::path folder =
+      std::filesystem::path(SERL_RT_SOURCE_DIR) / "tests" / "golden" / "frame";
+  set_onnxruntime_hint(SERL_RT_TEST_ONNXRUNTIME);
+  std::string text;
+  std::ifstream contract_file(folder / "contract.txt");
+  std::getline(contract_file, text);
+  const Contract contract = contract_from_json(text);
+  PolicySession session(read_file(folder / "policy.onnx"));
+  session.bind(contract);
+  std::ifstream expected(folder / "expected.txt");
+  std::array<float, 7> observation;
+  std::array<float, kAction> action, torch;
+  for (float& value : observation) expected >> value;
+  for (float& value : torch) expected >> value;
+  REQUIRE(expected);
+  const std::array<float, kAction> noise = {};
+  std::vector<std::byte> images = read_file(folder / "frame.bin");
+  REQUIRE(session.run({observation, noise, images}, action));
+  for (std::size_t i = 0; i < kAction; ++i) CHECK(std::abs(action[i] - torch[i]) < 1e-4F);
+
+  for (std::size_t i = 0; i < images.size(); i += 3) std::swap(images[i], images[i + 2]);
+  std::array<float, kAction> blue_first;
+  REQUIRE(session.run({observation, noise, images}, blue_first));
+  float largest = 0.0F;
+  for (std::size_t i = 0; i < kAction; ++i) {
+    largest = std::max(largest, std::abs(blue_first[i] - torch[i]));
+  }
+  CHECK(largest > 1e-3F);
+  images.pop_back();
+  CHECK_FALSE(session.run({observation, noise, images}, action));
 }
 
 TEST_CASE("a moved session still runs, and equal inputs give equal actions") {

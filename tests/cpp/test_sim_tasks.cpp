@@ -1,6 +1,7 @@
 // The simulated tasks: seeded starts, what they observe, what they pay.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <memory>
@@ -187,6 +188,95 @@ TEST_CASE("reach, sparse") {
   CHECK(reach.task->evaluate(state).reward == 0.0);
   state.O_T_EE.position = observed(*reach.task, 0, reach.state);
   CHECK(reach.task->evaluate(state).reward == 1.0);
+}
+
+namespace {
+
+SimTaskConfig peg_config() {
+  SimTaskConfig config;
+  config.task = "peg_insert";
+  config.model = "peg_insert.xml";
+  return config;
+}
+
+// Moves the hand for `ticks` towards `goal`; returns the hardest upward push of the hole's rim on
+// the hand [N].
+double move_hand(Scenario& peg, const Vec3& goal, int ticks) {
+  test::Hand hand(peg.state);
+  double hardest = 0.0;
+  for (int i = 0; i < ticks; ++i) {
+    peg.driver.write(hand.torque_towards(goal, peg.state));
+    REQUIRE(peg.driver.read(peg.state));
+    hardest = std::max(hardest, std::abs(peg.state.O_F_ext[2]));
+  }
+  peg.task->snapshot();
+  return hardest;
+}
+
+// Where the tool centre point is with the peg's tip on the hole's axis, `above` the rim.
+Vec3 over_hole(const Scenario& peg, double above) {
+  const Vec3 tip = observed(*peg.task, 0, peg.state) - observed(*peg.task, 1, peg.state);
+  const Vec3 tcp_from_tip = peg.state.O_T_EE.position - tip;
+  return observed(*peg.task, 0, peg.state) + tcp_from_tip + Vec3(0.0, 0.0, above);
+}
+
+}  // namespace
+
+TEST_CASE("peg_insert: the hole's place follows from the seed and fills the range") {
+  Scenario peg{peg_config()};
+  CHECK(peg.task->fields()[0].name == "hole_position");
+  CHECK(peg.task->fields()[1].name == "tip_to_hole");
+  Vec3 low = Vec3::Constant(1.0);
+  Vec3 high = Vec3::Constant(-1.0);
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    peg.task->reset(seed);
+    const Vec3 hole = observed(*peg.task, 0, peg.state);
+    CHECK(hole.z() == doctest::Approx(0.05));
+    low = low.cwiseMin(hole);
+    high = high.cwiseMax(hole);
+    peg.task->reset(seed);
+    CHECK(observed(*peg.task, 0, peg.state) == hole);
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK(low[i] >= peg.config.hole_low[i] - 1e-6);
+    CHECK(low[i] < peg.config.hole_low[i] + 0.01);
+    CHECK(high[i] <= peg.config.hole_high[i] + 1e-6);
+    CHECK(high[i] > peg.config.hole_high[i] - 0.01);
+  }
+}
+
+TEST_CASE("peg_insert: the peg goes in over the hole, and lands on the rim beside it") {
+  for (const double aside : {0.0, 0.02}) {
+    CAPTURE(aside);
+    Scenario peg{peg_config()};
+    peg.task->reset(4);
+    REQUIRE(peg.driver.read(peg.state));
+    peg.task->snapshot();
+    const Vec3 over = over_hole(peg, 0.02) + Vec3(aside, 0.0, 0.0);
+    move_hand(peg, over, 2500);
+    CHECK_FALSE(peg.task->evaluate(peg.state).success);
+    const double before = peg.task->evaluate(peg.state).reward;
+    CHECK(before <= 0.3);
+    const double push = move_hand(peg, over - Vec3(0.0, 0.0, 0.055), 1500);
+    const Outcome outcome = peg.task->evaluate(peg.state);
+    const double depth = observed(*peg.task, 1, peg.state).z();
+    if (aside == 0.0) {
+      CHECK(outcome.success);
+      CHECK(depth >= peg.config.insertion_depth);
+      CHECK(outcome.reward > 0.7);
+    } else {
+      CHECK_FALSE(outcome.success);
+      CHECK(depth < 0.005);
+      CHECK(outcome.reward <= 0.3);
+      CHECK(push > 5.0);
+    }
+    peg.task->reset(4);  // out of the hole, in the hand, at the start
+    REQUIRE(peg.driver.read(peg.state));
+    peg.task->snapshot();
+    CHECK(peg.state.q == home());
+    CHECK(observed(*peg.task, 1, peg.state).z() < -0.05);
+    CHECK_FALSE(peg.task->evaluate(peg.state).success);
+  }
 }
 
 TEST_CASE("a wrong configuration is refused with name, value and what is allowed") {
