@@ -77,9 +77,15 @@ def rate(result: Mapping[str, Any]) -> float:
 
 
 def sac_rows(
-    name: str, results: Sequence[dict[str, Any]], rivals: dict[str, list[float]]
+    name: str,
+    results: Sequence[dict[str, Any]],
+    last: Sequence[dict[str, Any]],
+    rivals: dict[str, list[float]],
 ) -> list[Row]:
-    """Speed against each rival, share of the raw matmul rate, memory."""
+    """Speed against each rival, share of the raw matmul rate.
+
+    `last`: results with the actor updated on the last part of a batch, as SBX does it.
+    """
     rates = [rate(r) for r in results]
     reached = [r["gigaflops"] / statistics.median(r["seconds"]) for r in results]
     raw = [r["matmul_rate"] for r in results]
@@ -87,7 +93,10 @@ def sac_rows(
     for i, (rival, theirs) in enumerate(rivals.items()):
         # The first is what the case's own name is compared with.
         label = name if i == 0 else f"{name}_vs_{rival.split()[0].lower()}"
-        rows.append(make_row(label, "critic updates/s", rates, rival, theirs))
+        ours = [rate(r) for r in last] if last and rival.startswith("SBX") else rates
+        if ours is not rates:
+            label = f"{name}_last"
+        rows.append(make_row(label, "critic updates/s", ours, rival, theirs))
     if not rivals:
         rows.append(make_row(name, "critic updates/s", rates, "none: --no-sb3", [0.0]))
     return rows
@@ -146,14 +155,20 @@ def measure(
         print(f"measuring {name} ...", flush=True)
         results: list[dict[str, Any]] = []
         rates: dict[str, list[float]] = {}
-        case(name, 0.1, threads)  # compiles
+        last: list[dict[str, Any]] = []
+        cases = {name: results}
+        if arguments.sbx and name in SAC and SAC[name][1] > 1:
+            cases[f"{name}_last"] = last
+        for each in cases:
+            case(each, 0.1, threads)  # compiles
         for _ in range(arguments.repetitions):
-            results.append(case(name, seconds, threads))
+            for each, measured in cases.items():
+                measured.append(case(each, seconds, threads))
             for rival in rivals if name in SAC else ():
                 label = f"{rival.name} ({rival.description})"
                 rates.setdefault(label, []).append(rival.rate(*SAC[name], seconds, threads))
         if name in SAC:
-            rows += sac_rows(name, results, rates)
+            rows += sac_rows(name, results, last, rates)
         else:
             times = [statistics.median(r["seconds"]) for r in results]
             ideal = [r["gigaflops"] / r["matmul_rate"] for r in results]

@@ -18,14 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from serl_rt.learner.agents.drq import DrQAgent
 from serl_rt.learner.agents.sac import SACAgent
-from serl_rt.learner.compile import compile_updates
-from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.compile import CompiledUpdates, compile_updates
+from serl_rt.learner.data.batch import Batch, slice_batch
 from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.process import keep_freed_memory, set_threads
 from serl_rt.learner.vision.build import EncoderConfig
 
 OBSERVATION, ACTION, BATCH, IMAGE = 18, 7, 256, 128
-SAC = re.compile(r"sac_c(\d+)_utd(\d+)(_bf16)?(_eager)?")
+SAC = re.compile(r"sac_c(\d+)_utd(\d+)(_last)?(_bf16)?(_eager)?")
 DRQ = re.compile(r"drq_b(\d+)_(plain|cached)(_bf16)?")
 WARM_UPS = 3
 
@@ -52,8 +52,9 @@ def run(name: str, seconds: float) -> Result:
     """Build, warm up and time a case. Raises ValueError for an unknown name."""
     if match := SAC.fullmatch(name):
         critics, utd = int(match[1]), int(match[2])
-        call, prepare_s = sac_case(critics, utd, bool(match[3]), bool(match[4]))
-        eager, _ = sac_case(critics, utd, False, True)
+        last, bf16 = bool(match[3]), bool(match[4])
+        call, prepare_s = sac_case(critics, utd, last, bf16, bool(match[5]))
+        eager, _ = sac_case(critics, utd, last, False, True)
     elif match := DRQ.fullmatch(name):
         critics, utd = 10, 1
         eager = call = drq_case(int(match[1]), match[2] == "cached", bool(match[3]))
@@ -85,8 +86,13 @@ def timed(call: Callable[[], object], seconds: float) -> list[float]:
     return times
 
 
-def sac_case(critics: int, utd: int, bf16: bool, eager: bool) -> tuple[Callable[[], object], float]:
-    """SERL's state agent: 256x256, tanh, layer norm; of ten critics two are drawn for a target."""
+def sac_case(
+    critics: int, utd: int, last: bool, bf16: bool, eager: bool
+) -> tuple[Callable[[], object], float]:
+    """SERL's state agent: 256x256, tanh, layer norm; of ten critics two are drawn for a target.
+
+    The actor is updated on the whole batch as in SERL, or on its `last` part as in SBX.
+    """
     agent = SACAgent.create_states(
         {"state": torch.zeros(1, OBSERVATION)},
         torch.zeros(1, ACTION),
@@ -97,9 +103,21 @@ def sac_case(critics: int, utd: int, bf16: bool, eager: bool) -> tuple[Callable[
         agent.numerics = Numerics("bfloat16")
     batch = random_batch(BATCH * utd, {})
     began = time.perf_counter()
-    if not eager:
+    parts = [slice_batch(batch, start, start + BATCH) for start in range(0, batch.size, BATCH)]
+
+    def in_parts() -> None:
+        for part in parts[:-1]:
+            agent.update_critics(part)
+        agent.update(parts[-1])
+
+    if last and not eager:
+        agent.compiled = CompiledUpdates(agent, required=True)
+        in_parts()
+    elif not eager:
         compile_updates(agent, batch, utd, required=True)
     prepare_s = time.perf_counter() - began
+    if last:
+        return in_parts, prepare_s
     if utd == 1:
         return lambda: agent.update(batch), prepare_s
     return lambda: agent.update_high_utd(batch, utd_ratio=utd), prepare_s

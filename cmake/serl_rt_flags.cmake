@@ -6,6 +6,6 @@ target_compile_options(serl_rt_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-may
 target_include_directories(serl_rt_flags INTERFACE "${PROJECT_SOURCE_DIR}/controller/cpp")
 
 if(SERL_RT_SANITIZE)
-  target_compile_options(serl_rt_flags INTERFACE -fsanitize=${SERL_RT_SANITIZE} -fno-omit-frame-pointer -g -O1)
+  target_compile_options(serl_rt_flags INTERFACE -fsanitize=${SERL_RT_SANITIZE} -fno-omit-frame-pointer -g1 -O1)
   target_link_options(serl_rt_flags INTERFACE -fsanitize=${SERL_RT_SANITIZE})
 endif()

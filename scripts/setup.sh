@@ -10,7 +10,7 @@ rebuild=no
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
-packages=(g++ cmake ninja-build pkg-config git python3-dev python3-venv libeigen3-dev libzmq3-dev cppzmq-dev
+packages=(g++ cmake ninja-build ccache pkg-config git python3-dev python3-venv libeigen3-dev libzmq3-dev cppzmq-dev
   libmsgpack-cxx-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev doctest-dev libmodbus-dev rt-tests libegl1 libgl1-mesa-dri)
 
 # Where the distribution packages ONNX Runtime's headers (Debian 13, Ubuntu 25.04), they come from there.
