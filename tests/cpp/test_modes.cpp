@@ -1,6 +1,7 @@
 // Going from mode to mode: bumpless, in everybody's hands, within the robot's velocity envelope.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 

@@ -58,7 +58,7 @@ class Robot final : public RobotDriver {
 };
 
 struct Run {
-  explicit Run(std::vector<Trouble> losses) : robot(std::move(losses)) {}
+  explicit Run(std::vector<Trouble> troubles) : robot(std::move(troubles)) {}
 
   bool operator()() {
     return connection.run(robot.stop_asked,

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "golden_wire.hpp"
@@ -116,7 +117,7 @@ TEST_CASE("golden messages of the controller are read and written") {
   CHECK(wire::encode(decode_up<wire::Hello>(hello)) == hello[0]);
 
   const auto request = read_golden("policy_request");
-  CHECK(wire::encode(wire::PolicyRequest{300}) == request[0]);
+  CHECK(wire::encode(wire::PolicyRequest{300, {}}) == request[0]);
   CHECK(decode_up<wire::PolicyRequest>(request).version == 300);
 
   const auto holding = read_golden("policy_request_holding_trunk");
