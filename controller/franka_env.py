@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from serl_rt.controller import rotations
+from serl_rt.controller.gripper_dialect import Dialect, gripper_dialect
 from serl_rt.controller.robot import Robot, RobotError, RobotState
 from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_toml, setting
@@ -81,9 +82,10 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
     (below -threshold closes, above opens). The next target is the *measured* pose plus the step,
     clipped to the task's workspace and rotation box.
 
-    Observation: `state` with tcp_pose (7,), tcp_vel (6,), gripper_pose (1,) (0 closed, 1 open),
-    tcp_force (3,), tcp_torque (3,), SI units, base frame; `images` by camera name, if there are
-    cameras. `terminated` is success, `truncated` the step limit or an arm that was stopped
+    Observation: `state` with tcp_pose (7,), tcp_vel (6,), gripper_pose (1,) (0 closed, 1 open,
+    unless `convention` in the task's [gripper] table says otherwise), tcp_force (3,),
+    tcp_torque (3,), SI units, base frame; `images` by camera name, if there are cameras.
+    `terminated` is success, `truncated` the step limit or an arm that was stopped
     (`info["stopped"]`). `info["succeed"]` says whether the pose was reached.
     """
 
@@ -113,6 +115,8 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         goal = document.get("pose_reward")
         self._goal = None if goal is None else parse_table(PoseReward, goal, source / "pose_reward")
         self.robot = robot
+        convention = gripper_convention(document, source / "gripper")
+        self._dialect = gripper_dialect(robot.describe(), dialect=convention)
         self.hz = file.contract.policy_rate_hz
         self.max_episode_length = file.episode.max_steps
         self._low = np.array(file.contract.workspace_low)
@@ -285,7 +289,9 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         values = {
             "tcp_pose": state["tcp_pose"],
             "tcp_vel": state["tcp_vel"],
-            "gripper_pose": [state["gripper_opening"]],
+            "gripper_pose": [
+                self._dialect.position(state["gripper_opening"], state["gripper_width"])
+            ],
             "tcp_force": state["tcp_force"],
             "tcp_torque": state["tcp_torque"],
         }
@@ -295,6 +301,18 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         if self._cameras:
             observation["images"] = {name: read() for name, read in self._cameras.items()}
         return observation
+
+
+def gripper_convention(document: Mapping[str, Any], source: Source) -> Dialect:
+    """Return how a task file counts the gripper's position. Raises ConfigError."""
+    table = document.get("gripper", {})
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{source.file}: [{source.table}] must be a table")
+    name = table.get("convention", Dialect.HIL_SERL.value)
+    allowed = [dialect.value for dialect in Dialect]
+    if name not in allowed:
+        raise source.error("convention", name, f"one of {', '.join(allowed)}")
+    return Dialect(name)
 
 
 def observation_space(

@@ -71,6 +71,10 @@ class RobotDescription(TypedDict):
     reset_duration_s: float
     wrench_cap: list[float]
     """(6,) largest wrench [N, Nm]; more is clipped."""
+    gripper_kind: str
+    """none, sim, franka or robotiq; empty: the simulation's."""
+    gripper_convention: str
+    """How environments and HTTP count the gripper's position: see gripper_dialect."""
     gripper_max_width: float
     """[m]; 0 without a gripper."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from serl_rt.controller.client import COMMAND_ADDRESS, STATE_ADDRESS
 from serl_rt.controller.commanded_robot import CommandedRobot
 from serl_rt.controller.franka_robot import ControllerProcess, command_line
-from serl_rt.controller.http.gripper_dialect import Dialect, GripperDialect, GripperType
+from serl_rt.controller.gripper_dialect import Dialect, GripperType
 from serl_rt.controller.http.guard import Guard, is_loopback
 from serl_rt.controller.http.service import RobotService
 from serl_rt.controller.robot import Robot, RobotConnectionError
@@ -41,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
         with ExitStack() as stack:
             service = RobotService(
                 _connector(arguments, stack),
-                GripperDialect(arguments.gripper_type, arguments.dialect),
+                arguments.gripper_type,
+                arguments.dialect,
                 reset_q=arguments.reset_joint_target,
             )
             app = Guard(make_app(service), token)
@@ -126,17 +127,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--gripper-type",
         type=_gripper_type,
-        default=GripperType.FRANKA,
         metavar="Franka|Robotiq|None",
-        help="which of SERL's gripper servers is imitated (Franka)",
+        help="which of SERL's gripper servers is imitated (as kind in [gripper] of the task)",
     )
     parser.add_argument(
         "--dialect",
         type=Dialect,
         choices=list(Dialect),
-        default=Dialect.HIL_SERL,
-        metavar="hil-serl|serl",
-        help="whose unit the gripper's position has (hil-serl)",
+        metavar="hil-serl|serl|metres",
+        help="whose unit the gripper's position has (as convention in [gripper] of the task)",
     )
     parser.add_argument(
         "--reset-joint-target",

@@ -34,7 +34,7 @@ class GripperRequest(Request):
     """Where the fingers shall go."""
 
     gripper_pos: FiniteFloat
-    """0 to 255; what is outside counts as the nearest."""
+    """0 to 255, or [m] with --dialect metres; what is outside counts as the nearest."""
 
 
 class LoadRequest(Request):

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from serl_rt.controller.http.gripper_dialect import GripperDialect, GripperType
+from serl_rt.controller.gripper_dialect import (
+    Dialect,
+    GripperDialect,
+    GripperType,
+    gripper_dialect,
+)
 from serl_rt.controller.http.parameters import merge
 from serl_rt.controller.robot import (
     Gripper,
@@ -46,19 +51,21 @@ class RobotService:
     def __init__(
         self,
         connect: Callable[[], Robot],
-        gripper: GripperDialect,
+        gripper_type: GripperType | None = None,
+        dialect: Dialect | None = None,
         *,
         reset_q: Sequence[float] | None = None,
     ) -> None:
         """Connect when the first request comes, and again after the connection was lost.
 
         connect: returns a robot of its own at each call (one commands, one observes, because a
-        `Robot` is for one thread), or raises RobotConnectionError. reset_q: where a joint reset
+        `Robot` is for one thread), or raises RobotConnectionError. gripper_type, dialect: how its
+        gripper is counted; None: as the robot's task file says. reset_q: where a joint reset
         ends, (7,) [rad]; None: where the task's episodes begin.
         """
         self._commander = _Link(connect)
         self._observer = _Link(connect)
-        self._dialect = gripper
+        self._gripper_type, self._dialect = gripper_type, dialect
         self._reset_q = reset_q
         self._motion = threading.Lock()
         self._refused: dict[str, int] = {}
@@ -77,12 +84,11 @@ class RobotService:
 
     def gripper_position(self) -> float:
         """Return the gripper's position in SERL's or HIL-SERL's unit; 0 without a gripper."""
-        if self._dialect.type is GripperType.NONE:
-            return 0.0
         with self._observer.use() as robot:
-            if robot.gripper is None:
+            dialect = self._dialect_of(robot)
+            if dialect.type is GripperType.NONE or robot.gripper is None:
                 return 0.0
-            return self._dialect.report(robot.gripper.state())
+            return dialect.report(robot.gripper.state())
 
     def follow_pose(self, pose: Sequence[float]) -> None:
         """Follow a pose: xyz [m], quaternion xyzw, which may be short.
@@ -170,9 +176,10 @@ class RobotService:
             gripper.close(wait=False)
 
     def move_gripper(self, position: float) -> None:
-        """Begin to move to one of SERL's positions, 0 to 255."""
-        with self._gripper() as gripper:
-            gripper.move(self._dialect.width(position, gripper.max_width), wait=False)
+        """Begin to move to one of SERL's positions, 0 to 255, or to a distance [m]."""
+        with self._gripper() as gripper, self._observer.use() as robot:
+            width = self._dialect_of(robot).width(position, gripper.max_width)
+            gripper.move(width, wait=False)
 
     def close(self) -> None:
         """Disconnect; the arm holds."""
@@ -192,9 +199,12 @@ class RobotService:
     @contextmanager
     def _gripper(self) -> Iterator[Gripper]:
         with self._command() as robot:
-            if self._dialect.type is GripperType.NONE or robot.gripper is None:
+            if self._dialect_of(robot).type is GripperType.NONE or robot.gripper is None:
                 raise GripperError("there is no gripper (--gripper-type None, or the robot's)")
             yield robot.gripper
+
+    def _dialect_of(self, robot: Robot) -> GripperDialect:
+        return gripper_dialect(robot.describe(), self._gripper_type, self._dialect)
 
     def _check_followed(self, robot: Robot) -> None:
         """Raise unless a target would be followed; say in the log when the last were not."""

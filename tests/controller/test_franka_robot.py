@@ -144,7 +144,7 @@ def test_a_gripper_that_cannot_be_says_why(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ValueError, match="'claw' is none of robotiq, franka, sim, none"):
         start(tmp_path, gripper="claw")
     for gripper, address, words in (
-        ("robotiq", None, "needs its address: give --gripper-address"),
+        ("robotiq", None, r"needs its address.*gripper_address="),
         ("robotiq", "somewhere", "gripper address 'somewhere' is not one of"),
         ("franka", None, "needs the robot's address"),
         ("sim", "tcp://127.0.0.1", "--gripper-address is for"),

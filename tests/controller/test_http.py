@@ -13,9 +13,14 @@ from numpy.typing import ArrayLike
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
+from serl_rt.controller.gripper_dialect import (
+    Dialect,
+    GripperDialect,
+    GripperType,
+    gripper_dialect,
+)
 from serl_rt.controller.http.app import make_app
 from serl_rt.controller.http.command import UsageError, main, read_token
-from serl_rt.controller.http.gripper_dialect import Dialect, GripperDialect, GripperType
 from serl_rt.controller.http.guard import Guard
 from serl_rt.controller.http.parameters import RANGES, merge
 from serl_rt.controller.http.service import RobotService
@@ -172,6 +177,8 @@ class RememberingRobot:
             reset_q=[0.0] * 7,
             reset_duration_s=1.0,
             wrench_cap=[10.0] * 6,
+            gripper_kind="robotiq",
+            gripper_convention="serl",
             gripper_max_width=0.08,
         )
 
@@ -229,7 +236,7 @@ HIL_FRANKA = GripperDialect(GripperType.FRANKA, Dialect.HIL_SERL)
 def serve(
     robot: RememberingRobot, dialect: GripperDialect = HIL_FRANKA, **options: Any
 ) -> TestClient:
-    service = RobotService(lambda: robot, dialect, **options)
+    service = RobotService(lambda: robot, dialect.type, dialect.dialect, **options)
     return TestClient(
         Guard(make_app(service)),  # type: ignore[arg-type]
         base_url="http://127.0.0.1:5000",
@@ -456,6 +463,7 @@ def test_no_value_leaves_its_range() -> None:
         ("Franka", "serl", 0.08, 0.04, 0.0, 102),
         ("Robotiq", "hil-serl", 1.0, 0.5, 0.0, 127.5),
         ("Robotiq", "serl", 0, 128, 255, 127.5),
+        ("Robotiq", "metres", 0.08, 0.04, 0.0, 0.04),
     ],
 )
 def test_the_gripper_counts_as_in_serl(
@@ -482,7 +490,21 @@ def test_the_gripper_counts_as_in_serl(
         client.post("/move_gripper", json={"gripper_pos": position_of_half})
         assert reported() == pytest.approx(half, rel=0.01)
         client.post("/move_gripper", json={"gripper_pos": -5})
-        assert reported() == (closed if type_ == "Franka" else open_)
+        backwards = type_ == "Robotiq" and dialect != "metres"
+        assert reported() == (open_ if backwards else closed)
+
+
+def test_the_task_says_how_the_gripper_counts_unless_an_option_does(
+    robot: RememberingRobot,
+) -> None:
+    about = robot.describe()  # a Robotiq, SERL's numbers
+    assert gripper_dialect(about) == GripperDialect(GripperType.ROBOTIQ, Dialect.SERL)
+    assert gripper_dialect(about, dialect=Dialect.METRES).type is GripperType.ROBOTIQ
+    service = RobotService(lambda: robot)
+    service.close_gripper()
+    assert service.gripper_position() == 255
+    service = RobotService(lambda: robot, dialect=Dialect.HIL_SERL)
+    assert service.gripper_position() == 0.0
 
 
 def test_without_a_gripper_states_have_zero_and_commands_are_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from serl_rt.controller import rotations
+from serl_rt.controller._core import ControllerError
 from serl_rt.controller.franka_env import FrankaEnv
 from serl_rt.controller.robot import RobotError
 from serl_rt.controller.wrappers import (
@@ -40,6 +41,28 @@ def test_gymnasium_accepts_it(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it advises normalised observations
         check_env(make(tmp_path), skip_render_check=True, skip_close_check=True)
+
+
+@pytest.mark.parametrize(
+    ("convention", "open_"),
+    [("", 1.0), ('convention = "metres"', 0.08), ('convention = "serl"', 0.08)],
+)
+def test_the_task_says_how_the_gripper_counts(
+    convention: str, open_: float, tmp_path: Path
+) -> None:
+    env = make(tmp_path, f"{SETTINGS}\n[gripper]\n{convention}\n")
+    observation, _ = env.reset(seed=1)
+    assert observation["state"]["gripper_pose"] == pytest.approx([open_], rel=0.05)
+
+
+def test_another_convention_of_the_gripper_is_refused(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    text = find_task("pick_cube").read_text()
+    task.write_text(f'{text}\n[gripper]\nconvention = "inches"\n')
+    with pytest.raises(ConfigError, match=r'convention = "inches".*hil-serl'):
+        FrankaEnv(SimRobot("pick_cube"), task)
+    with pytest.raises(ControllerError, match="convention"):
+        SimRobot(str(task))
 
 
 def test_steps_go_from_the_measured_pose_and_stay_in_the_box(tmp_path: Path) -> None:

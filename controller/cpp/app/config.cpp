@@ -244,6 +244,7 @@ GripperConfig read_gripper(ConfigTable table) {
   gripper.max_width = table.number("max_width", 0.0, 0.5, gripper.max_width);
   gripper.grasp_below = table.number("grasp_below", 0.0, 1.0, gripper.grasp_below);
   gripper.activate = table.boolean("activate", gripper.activate);
+  gripper.convention = table.text("convention", kGripperConventions, "hil-serl");
   gripper.unit = table.integer("unit", -1, 247, gripper.unit);
   table.finish();
   return gripper;

@@ -71,6 +71,12 @@ std::unique_ptr<FlightRecorder> make_recorder(const Options& options, const Task
   return std::make_unique<FlightRecorder>(config, controller);
 }
 
+TaskConfig load_task(const Options& options) {
+  TaskConfig task = load_task_config(find_task(options.task, options.tasks_dir), options.reward);
+  task.gripper = chosen_gripper(options, task);
+  return task;
+}
+
 TransitionLayout make_layout(const Environment& environment, const Contract& contract) {
   std::vector<TransitionLayout::Field> fields;
   for (const auto& slice : environment.builder().layout()) {
@@ -87,7 +93,7 @@ TransitionLayout make_layout(const Environment& environment, const Contract& con
 
 ControllerApp::ControllerApp(const Options& options)
     : options_(options),
-      task_(load_task_config(find_task(options.task, options.tasks_dir), options.reward)),
+      task_(load_task(options)),
       started_s_(now_s()),
       robot_(make_robot(options, task_)),
       controller_(task_.controller),

@@ -11,39 +11,15 @@
 namespace serl_rt {
 namespace {
 
-// The task file's, unless an option names another kind: the file's settings are not for that.
-GripperConfig gripper_config(const Options& options, const TaskConfig& task) {
-  GripperConfig config = task.gripper;
-  if (!options.gripper.empty() && options.gripper != config.kind) {
-    config = {};
-    config.kind = options.gripper;
-  }
-  if (!options.gripper_address.empty()) {
-    if (config.kind != "franka" && config.kind != "robotiq") {
-      throw Error("--gripper-address is for --gripper franka or robotiq");
-    }
-    config.address = options.gripper_address;
-  }
-  if (config.kind == "robotiq" && config.address.empty()) {
-    throw Error(
-        "a Robotiq gripper needs its address: give --gripper-address tcp://HOST or "
-        "rtu:DEVICE, or address in [gripper] of " +
-        task.file.string());
-  }
-  return config;
-}
-
 Robot make_simulated(const Options& options, const TaskConfig& task) {
   auto driver = std::make_unique<SimDriver>(SimDriverConfig{
       options.assets_dir / task.sim.model, options.lockstep ? Pacing::kLockstep : Pacing::kRealtime,
       task.episode.reset_q});
-  const GripperConfig gripper_settings = gripper_config(options, task);
-  const std::string& kind = gripper_settings.kind;
   std::unique_ptr<Gripper> gripper;
-  if (kind.empty() || kind == "sim") {
+  if (task.gripper.kind == "sim") {
     gripper = std::make_unique<SimGripper>(*driver);
   } else {
-    gripper = make_gripper(gripper_settings, task.robot.ip);
+    gripper = make_gripper(task.gripper, task.robot.ip);
   }
   std::unique_ptr<Cameras> cameras;
   if (options.cameras.empty()) {
@@ -76,6 +52,29 @@ DriverFactory find_driver(const Options& options) {
 
 }  // namespace
 
+GripperConfig chosen_gripper(const Options& options, const TaskConfig& task) {
+  GripperConfig config = task.gripper;
+  if (!options.gripper.empty() && options.gripper != config.kind) {
+    config = {};
+    config.kind = options.gripper;
+    config.convention = task.gripper.convention;  // the environments are the same
+  }
+  if (!options.gripper_address.empty()) {
+    if (config.kind != "franka" && config.kind != "robotiq") {
+      throw Error("--gripper-address is for --gripper franka or robotiq");
+    }
+    config.address = options.gripper_address;
+  }
+  if (config.kind == "robotiq" && config.address.empty()) {
+    throw Error(
+        "a Robotiq gripper needs its address, tcp://HOST or rtu:DEVICE: give --gripper-address "
+        "(in Python gripper_address=...), or address in [gripper] of " +
+        task.file.string());
+  }
+  if (config.kind.empty()) config.kind = options.driver == "sim" ? "sim" : "none";
+  return config;
+}
+
 Robot make_robot(const Options& options, const TaskConfig& task) {
   if (options.driver == "sim") return make_simulated(options, task);
   if (options.lockstep)
@@ -86,7 +85,7 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
   }
   const DriverFactory make_driver = find_driver(options);
   const RobotConfig config = robot_config(options, task);
-  return {make_driver(config), make_gripper(gripper_config(options, task), config.ip), nullptr,
+  return {make_driver(config), make_gripper(task.gripper, config.ip), nullptr,
           make_episode_task(task, nullptr)};
 }
 

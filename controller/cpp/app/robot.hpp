@@ -24,7 +24,11 @@ struct Robot {
   std::unique_ptr<Task> task;        // null: no reward, nothing to observe but the robot
 };
 
-// The robot that the options name. Throws Error: an unknown driver, a model or library is missing.
+// The gripper that is used: the task file's, unless an option names another kind, whose other
+// settings are the defaults. Throws Error: an address that is missing, or for a kind that has none.
+GripperConfig chosen_gripper(const Options& options, const TaskConfig& task);
+
+// The robot that the options name; `task` has its chosen_gripper(). Throws Error: an unknown driver, a model or library is missing.
 // Does not connect to anything yet.
 Robot make_robot(const Options& options, const TaskConfig& task);
 

@@ -163,6 +163,8 @@ CommandSpec RobotCommands::describe() {
                               {"reset_q", to_list(task_.episode.reset_q)},
                               {"reset_duration_s", task_.episode.reset_duration_s},
                               {"wrench_cap", to_list(config.wrench.cap)},
+                              {"gripper_kind", task_.gripper.kind},
+                              {"gripper_convention", task_.gripper.convention},
                               {"gripper_max_width", gripper_.max_width()}};
           }};
 }

@@ -10,6 +10,7 @@
 namespace serl_rt {
 
 inline const std::vector<std::string> kGripperKinds{"none", "sim", "franka", "robotiq"};
+inline const std::vector<std::string> kGripperConventions{"hil-serl", "serl", "metres"};
 
 struct GripperConfig {
   std::string kind;  // of kGripperKinds; empty: sim for the simulated arm, else none
@@ -21,6 +22,7 @@ struct GripperConfig {
   double max_width = 0.0;     // [m] 0: the device's
   double grasp_below = 0.25;  // opening below which a policy's command grasps (franka)
   bool activate = true;       // robotiq: activate at the start, which moves the fingers
+  std::string convention;     // of kGripperConventions: of environments and HTTP; empty: hil-serl
   int unit = -1;              // robotiq: Modbus unit; -1: 9 over RTU, 0 over TCP
 };
 
