@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <thread>
 
 #include "core/error.hpp"
 #include "drivers/image_slot.hpp"
+#include "drivers/pattern.hpp"
 #include "drivers/sim_cameras.hpp"
 #include "policy/environment.hpp"
 #include "sim_support.hpp"
@@ -145,8 +147,14 @@ TEST_CASE("what is random in an episode's images follows from its seed") {
     return draw(renderer, driver);
   }();
   const SceneRandomisation cases[] = {
-      {.light_strength = 0.5},   {.light_angle = 0.5},   {.colours = {{"table", 0.3}}},
-      {.camera_position = 0.02}, {.camera_angle = 0.05},
+      {.light_strength = 0.5},
+      {.light_angle = 0.5},
+      {.colours = {{"table", 0.3}}},
+      {.camera_position = 0.02},
+      {.camera_angle = 0.05},
+      {.textures = {{"table", 0.3}}},
+      {.textures = {{"floor", 0.5}}},
+      {.colours = {{"table", 0.2}}, .textures = {{"table", 0.2}, {"cube", 0.2}}},
   };
   for (const SceneRandomisation& random : cases) {
     SimRenderer renderer(test::asset("pick_cube.xml"), kImages, random);
@@ -167,6 +175,40 @@ TEST_CASE("what the model does not have is named with what it has") {
   CHECK_THROWS_WITH_AS(
       SimRenderer(test::asset("pick_cube.xml"), kImages, {.colours = {{"gold", 0.1}}}),
       doctest::Contains("cube"), Error);
+  CHECK_THROWS_WITH_AS(
+      SimRenderer(test::asset("pick_cube.xml"), kImages, {.textures = {{"gold", 0.1}}}),
+      doctest::Contains("no material named \"gold\"; it has"), Error);
+  CHECK_THROWS_WITH_AS(SimRenderer(test::asset("pick_cube.xml"), kImages,
+                                   {.textures = {{"table", 0.1}, {"table", 0.2}}}),
+                       doctest::Contains("\"table\" is given two"), Error);
+}
+
+TEST_CASE("random patterns: all kinds, between the two colours, the same for the same seed") {
+  constexpr int kSize = 32;
+  constexpr Rgb kFrom{0.2, 0.5, 1.0};
+  constexpr Rgb kTo{0.4, 0.5, 0.0};
+  std::size_t checkerboards = 0;
+  std::size_t others = 0;
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    std::vector<std::uint8_t> pixels(kSize * kSize * 3);
+    std::vector<std::uint8_t> again(pixels.size());
+    Random random(seed);
+    draw_pattern(random, kFrom, kTo, kSize, pixels);
+    Random same(seed);
+    draw_pattern(same, kFrom, kTo, kSize, again);
+    CHECK(pixels == again);
+    std::set<int> blues;
+    for (std::size_t i = 0; i < pixels.size(); i += 3) {
+      CHECK(pixels[i] >= 51);
+      CHECK(pixels[i] <= 102);
+      CHECK(pixels[i + 1] == 128);
+      blues.insert(pixels[i + 2]);
+    }
+    CHECK(blues.size() > 1);
+    ++(blues.size() == 2 ? checkerboards : others);
+  }
+  CHECK(checkerboards > 4);
+  CHECK(others > 15);
 }
 
 TEST_CASE("drawing in another thread than making works; two renderers do not disturb each other") {

@@ -126,10 +126,16 @@ SceneRandomisation read_randomisation(ConfigTable table) {
   random.light_angle = table.number("light_angle", 0.0, 1.0, 0.0);
   random.camera_position = table.number("camera_position", 0.0, 0.1, 0.0);
   random.camera_angle = table.number("camera_angle", 0.0, 0.5, 0.0);
-  for (ConfigTable colour : table.tables("colours")) {
-    random.colours.push_back({colour.text("material"), colour.number("range", 0.0, 1.0)});
-    colour.finish();
-  }
+  const auto materials = [&table](const std::string& key) {
+    std::vector<SceneRandomisation::Colour> result;
+    for (ConfigTable entry : table.tables(key)) {
+      result.push_back({entry.text("material"), entry.number("range", 0.0, 1.0)});
+      entry.finish();
+    }
+    return result;
+  };
+  random.colours = materials("colours");
+  random.textures = materials("textures");
   table.finish();
   return random;
 }

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
 #include "core/error.hpp"
 #include "drivers/offscreen.hpp"
+#include "drivers/pattern.hpp"
 #include "drivers/random.hpp"
 
 namespace serl_rt {
@@ -23,6 +25,10 @@ constexpr int kMostGeoms = 1000;
 constexpr int kSlices = 12;
 constexpr int kStacks = 6;
 
+// Pixels along an edge of a random texture: finer than the surfaces are in a small image.
+constexpr int kTextureSize = 64;
+constexpr std::size_t kTextureBytes = 3U * kTextureSize * kTextureSize;
+
 // Separates this stream from the others of an episode's seed.
 constexpr std::uint64_t kSceneStream = 0x7363656e65U;
 
@@ -33,25 +39,11 @@ struct DataDeleter {
   void operator()(mjData* data) const { mj_deleteData(data); }
 };
 
-using ModelPtr = std::unique_ptr<mjModel, ModelDeleter>;
+struct SpecDeleter {
+  void operator()(mjSpec* spec) const { mj_deleteSpec(spec); }
+};
 
-// Multisampling and shadows are what software drawing spends its time on, and a buffer that is
-// larger than the images is cleared for nothing.
-ModelPtr load_model(const std::filesystem::path& mjcf, const std::vector<CameraImage>& images) {
-  std::array<char, 1024> error{};
-  ModelPtr model(mj_loadXML(mjcf.c_str(), nullptr, error.data(), error.size()));
-  if (!model) throw Error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
-  model->vis.quality.offsamples = 0;
-  model->vis.quality.shadowsize = 0;
-  model->vis.quality.numslices = std::min(model->vis.quality.numslices, kSlices);
-  model->vis.quality.numstacks = std::min(model->vis.quality.numstacks, kStacks);
-  model->vis.global.offheight = model->vis.global.offwidth = 1;
-  for (const CameraImage& image : images) {
-    model->vis.global.offheight = std::max(model->vis.global.offheight, image.height);
-    model->vis.global.offwidth = std::max(model->vis.global.offwidth, image.width);
-  }
-  return model;
-}
+using ModelPtr = std::unique_ptr<mjModel, ModelDeleter>;
 
 int find(const mjModel& model, mjtObj type, const std::string& name) {
   const int id = mj_name2id(&model, type, name.c_str());
@@ -63,6 +55,72 @@ int find(const mjModel& model, mjtObj type, const std::string& name) {
   }
   throw Error("the MuJoCo model has no " + std::string(mju_type2Str(type)) + " named \"" + name +
               "\"; it has " + (known.empty() ? "none" : known));
+}
+
+bool is_on_plane(const mjModel& model, int material) {
+  for (int geom = 0; geom < model.ngeom; ++geom) {
+    if (model.geom_matid[geom] == material && model.geom_type[geom] == mjGEOM_PLANE) return true;
+  }
+  return false;
+}
+
+ModelPtr read_model(const std::filesystem::path& mjcf) {
+  std::array<char, 1024> error{};
+  ModelPtr model(mj_loadXML(mjcf.c_str(), nullptr, error.data(), error.size()));
+  if (!model) throw Error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
+  return model;
+}
+
+// The model with a texture for each of the materials, white: they look as without. A plane takes a
+// flat texture; on anything else one on each side of a cube covers all faces alike.
+ModelPtr read_textured_model(const std::filesystem::path& mjcf,
+                             const std::vector<SceneRandomisation::Texture>& textures) {
+  const ModelPtr plain = read_model(mjcf);
+  std::array<char, 1024> error{};
+  const std::unique_ptr<mjSpec, SpecDeleter> spec(
+      mj_parseXML(mjcf.c_str(), nullptr, error.data(), error.size()));
+  if (!spec) throw Error("cannot load the MuJoCo model " + mjcf.string() + ": " + error.data());
+  for (const auto& [material, range] : textures) {
+    const int id = find(*plain, mjOBJ_MATERIAL, material);
+    if (plain->mat_texid[id * mjNTEXROLE + mjTEXROLE_RGB] >= 0) {
+      throw Error("the material \"" + material + "\" cannot have a random texture: it has one in " +
+                  mjcf.string());
+    }
+    const std::string name = "random texture of " + material;
+    mjsTexture* texture = mjs_addTexture(spec.get(), nullptr);
+    if (mjs_setName(texture->element, name.c_str()) != 0) {
+      throw Error("the material \"" + material + "\" is given two random textures: give it one");
+    }
+    texture->type = is_on_plane(*plain, id) ? mjTEXTURE_2D : mjTEXTURE_CUBE;
+    texture->colorspace = mjCOLORSPACE_LINEAR;  // as colours of materials are
+    texture->builtin = mjBUILTIN_FLAT;
+    std::fill_n(texture->rgb1, 3, 1.0);
+    std::fill_n(texture->rgb2, 3, 1.0);
+    texture->width = texture->height = kTextureSize;
+    texture->nchannel = 3;
+    mjsElement* element = mjs_findElement(spec.get(), mjOBJ_MATERIAL, material.c_str());
+    mjs_setInStringVec(mjs_asMaterial(element)->textures, mjTEXROLE_RGB, name.c_str());
+  }
+  ModelPtr model(mj_compile(spec.get(), nullptr));
+  if (!model) throw Error("cannot add random textures: " + std::string(mjs_getError(spec.get())));
+  return model;
+}
+
+// Multisampling and shadows are what software drawing spends its time on, and a buffer that is
+// larger than the images is cleared for nothing.
+ModelPtr load_model(const std::filesystem::path& mjcf, const std::vector<CameraImage>& images,
+                    const std::vector<SceneRandomisation::Texture>& textures) {
+  ModelPtr model = textures.empty() ? read_model(mjcf) : read_textured_model(mjcf, textures);
+  model->vis.quality.offsamples = 0;
+  model->vis.quality.shadowsize = 0;
+  model->vis.quality.numslices = std::min(model->vis.quality.numslices, kSlices);
+  model->vis.quality.numstacks = std::min(model->vis.quality.numstacks, kStacks);
+  model->vis.global.offheight = model->vis.global.offwidth = 1;
+  for (const CameraImage& image : images) {
+    model->vis.global.offheight = std::max(model->vis.global.offheight, image.height);
+    model->vis.global.offwidth = std::max(model->vis.global.offwidth, image.width);
+  }
+  return model;
 }
 
 // Symmetric about 0.
@@ -88,7 +146,9 @@ struct SimRenderer::Impl {
   ModelPtr original;  // what randomise() starts from
   std::unique_ptr<mjData, DataDeleter> data;
   std::vector<int> cameras;
-  std::vector<int> materials;
+  std::vector<int> materials;  // of randomisation.colours
+  std::vector<int> textured;   // of randomisation.textures
+  bool new_textures = false;   // not yet in the graphics context
   OffscreenContext context;
   mjvOption option{};
   mjvScene scene{};
@@ -99,7 +159,7 @@ struct SimRenderer::Impl {
        SceneRandomisation random)
       : images(std::move(wanted)),
         randomisation(std::move(random)),
-        model(load_model(mjcf, images)),
+        model(load_model(mjcf, images, randomisation.textures)),
         original(mj_copyModel(nullptr, model.get())),
         data(mj_makeData(model.get())) {
     if (!original || !data) throw Error("not enough memory for the model " + mjcf.string());
@@ -111,6 +171,9 @@ struct SimRenderer::Impl {
     rows.resize(largest);
     for (const auto& colour : randomisation.colours) {
       materials.push_back(find(*model, mjOBJ_MATERIAL, colour.material));
+    }
+    for (const auto& texture : randomisation.textures) {
+      textured.push_back(find(*model, mjOBJ_MATERIAL, texture.material));
     }
     if (!context.acquire()) throw Error("the graphics context cannot be used");
     mjv_defaultOption(&option);
@@ -171,6 +234,7 @@ struct SimRenderer::Impl {
   }
 
   void randomise_colours(Random& random) {
+    std::copy_n(original->mat_rgba, 4 * model->nmat, model->mat_rgba);
     for (std::size_t i = 0; i < materials.size(); ++i) {
       float* rgba = model->mat_rgba + 4 * materials[i];
       const float* plain = original->mat_rgba + 4 * materials[i];
@@ -179,6 +243,40 @@ struct SimRenderer::Impl {
         rgba[c] = static_cast<float>(std::clamp(value, 0.0, 1.0));
       }
     }
+  }
+
+  // The pattern holds the colours, so its material turns white.
+  void randomise_textures(Random& random) {
+    for (std::size_t i = 0; i < textured.size(); ++i) {
+      float* rgba = model->mat_rgba + 4 * textured[i];
+      std::array<Rgb, 2> colours{};
+      for (Rgb& colour : colours) {
+        for (std::size_t c = 0; c < 3; ++c) {
+          const double value = rgba[c] + within(random, randomisation.textures[i].range);
+          colour[c] = std::clamp(value, 0.0, 1.0);
+        }
+      }
+      std::fill_n(rgba, 3, 1.0F);
+      const int texture = texture_of(textured[i]);
+      const std::span<mjtByte> side(model->tex_data + model->tex_adr[texture], kTextureBytes);
+      draw_pattern(random, colours[0], colours[1], kTextureSize, side);
+      const int sides = model->tex_height[texture] / kTextureSize;
+      for (int other = 1; other < sides; ++other) {
+        std::copy(side.begin(), side.end(), side.data() + other * side.size());
+      }
+    }
+    new_textures = !textured.empty();
+  }
+
+  int texture_of(int material) const noexcept {
+    return model->mat_texid[material * mjNTEXROLE + mjTEXROLE_RGB];
+  }
+
+  // The graphics context must be acquired.
+  void upload_textures() noexcept {
+    if (!new_textures) return;
+    for (const int material : textured) mjr_uploadTexture(model.get(), &gl, texture_of(material));
+    new_textures = false;
   }
 
   void randomise_cameras(Random& random) {
@@ -209,11 +307,13 @@ void SimRenderer::randomise(std::uint64_t seed) noexcept {
   impl_->randomise_lights(random);
   impl_->randomise_colours(random);
   impl_->randomise_cameras(random);
+  impl_->randomise_textures(random);
 }
 
 bool SimRenderer::render(std::span<const double> qpos, std::span<std::byte> out) noexcept {
   Impl& impl = *impl_;
   if (!impl.context.acquire()) return false;
+  impl.upload_textures();
   const mjModel* model = impl.model.get();
   mjData* data = impl.data.get();
   std::copy_n(qpos.begin(), std::min(qpos.size(), static_cast<std::size_t>(model->nq)), data->qpos);

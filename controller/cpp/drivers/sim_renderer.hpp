@@ -18,10 +18,13 @@ struct SceneRandomisation {
     std::string material;  // of the model
     double range = 0.0;    // each of r, g, b by up to this, of 1
   };
+  // A random pattern of two colours, each drawn about the material's as above.
+  using Texture = Colour;
 
   double light_strength = 0.0;  // lights and ambient light by up to this fraction
   double light_angle = 0.0;     // [rad] each light's direction by up to this
   std::vector<Colour> colours{};
+  std::vector<Texture> textures{};
   double camera_position = 0.0;  // [m] along each axis by up to this
   double camera_angle = 0.0;     // [rad] about each axis by up to this
 };
