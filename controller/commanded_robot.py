@@ -16,7 +16,6 @@ from serl_rt.controller.robot import (
     RobotError,
     RobotState,
     TargetRefusedError,
-    UnsupportedError,
 )
 from serl_rt.export.messages import StateSample, StreamTarget
 from serl_rt.export.wire_header import Value
@@ -229,11 +228,32 @@ class CommandedRobot:
         return cast(dict[str, float | list[float]], self.command("gains"))
 
     def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
-        """Raise UnsupportedError: an arm takes its load before it takes torques."""
-        raise UnsupportedError(
-            "the load cannot change while a controller runs: give mass, centre and inertia in "
-            "[robot.load] of the task file, and start the controller again"
+        """Tell the robot what it carries; returns when it does, or raises with the reason.
+
+        A robot takes a load only while no control runs: the arm brakes, its control ends and begins
+        anew. Afterwards it is stopped, as after a reflex, until hold(), recover() or a joint move.
+        """
+        columns = vector("inertia", np.asarray(inertia, np.float64).ravel(order="F"), 9)
+        number: Any = self.command(
+            "set_load",
+            mass_kg=float(mass),
+            F_x_Cload=vector("center_of_mass", center_of_mass, 3).tolist(),
+            load_inertia=columns.tolist(),
         )
+        end = self._commands.now() + RECOVERY_S
+        ticks: int | None = None  # at the end of the change: what comes before one more is undone
+        while True:
+            status = cast(dict[str, Any], self.command("status"))
+            load = status["robot"]["load"]
+            if load["done"] >= number:
+                if load["failure"]:
+                    raise RobotError(f"the load is as before: {load['failure']}")
+                if ticks is not None and status["ticks"] > ticks:
+                    return
+                ticks = status["ticks"] if ticks is None else ticks
+            if self._commands.now() > end:
+                raise RobotError(f"the robot does not take the load within {RECOVERY_S} s")
+            self._commands.wait(POLL_S)
 
     def hold(self) -> None:
         """Stay where the arm is; ends a stop. Returns when it is in force."""

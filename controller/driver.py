@@ -73,4 +73,14 @@ class Driver(Protocol):
         """Send the torques [Nm], without gravity. Raises RobotAbsent."""
 
     def stop(self) -> None:
-        """End the torque control of an arm at rest."""
+        """End the torque control of an arm at rest; `start` may follow."""
+
+
+class LoadDriver(Driver, Protocol):
+    """A Driver of a robot whose load may change between `stop` and `start`."""
+
+    def set_load(self, load: RobotSettings) -> None:
+        """Keep load_mass, load_centre and load_inertia of RobotSettings for every `start` from now.
+
+        Without them: the robot keeps what it has. An exception's text tells why it cannot be.
+        """

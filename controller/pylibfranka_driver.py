@@ -13,7 +13,7 @@ from serl_rt.controller.driver import Array, RobotAbsent, RobotSettings, Sample
 
 
 class PylibfrankaDriver:
-    """Implements serl_rt.controller.driver.Driver."""
+    """Implements serl_rt.controller.driver.LoadDriver."""
 
     def __init__(self, settings: RobotSettings) -> None:
         """Does not connect yet. Raises ModuleNotFoundError without pylibfranka."""
@@ -96,6 +96,11 @@ class PylibfrankaDriver:
         last.motion_finished = True
         self._control.writeOnce(last)
         self._control = None
+
+    def set_load(self, load: RobotSettings) -> None:
+        """See LoadDriver."""
+        rest = {k: v for k, v in self._settings.items() if not k.startswith("load_")}
+        self._settings = {**rest, **load}
 
     def _mode(self) -> tuple[str, str]:
         """Return whether control can begin, and if not, why."""

@@ -249,8 +249,8 @@ class Robot(Protocol):
     def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
         """Tell the robot what it carries: [kg], (3,) [m] from the flange, (3, 3) [kg m^2].
 
-        Raises UnsupportedError where the robot takes a load at its start only, as every robot of
-        this package does: give mass, centre and inertia in [robot.load] of the task file.
+        Afterwards the arm holds, stopped: a robot takes a load only while no control runs. Raises
+        RobotError with the reason if it does not, UnsupportedError where the load is fixed.
         """
         ...
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from serl_rt.controller._core import ControllerError, SimRobotCore
 from serl_rt.controller.commanded_robot import CommandedRobot
-from serl_rt.controller.robot import RobotConnectionError, RobotError
+from serl_rt.controller.robot import RobotConnectionError, RobotError, UnsupportedError
 from serl_rt.export.messages import StateSample, StreamTarget
 from serl_rt.export.task import find_task
 from serl_rt.export.wire_header import Value, pack_header
@@ -28,6 +30,10 @@ class SimRobot(CommandedRobot):
         super().__init__(
             LockStep(SimRobotCore(find_task(task), ASSETS)), target_timeout=target_timeout
         )
+
+    def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
+        """Raise UnsupportedError: what this arm carries is in its model."""
+        raise UnsupportedError("the simulated arm carries what its MuJoCo model says")
 
 
 class LockStep:

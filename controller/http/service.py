@@ -150,9 +150,9 @@ class RobotService:
         return clamped
 
     def set_load(self, mass: float, center: Sequence[float], inertia: Sequence[float]) -> None:
-        """Tell the robot what it carries: [kg], (3,) [m], (9,) [kg m^2]."""
+        """Tell the robot what it carries: [kg], (3,) [m], (9,) [kg m^2] column by column."""
         with self._command() as robot:
-            robot.set_load(mass, center, np.reshape(np.array(inertia, np.float64), (3, 3)))
+            robot.set_load(mass, center, np.reshape(np.array(inertia, np.float64), (3, 3), "F"))
 
     def activate_gripper(self) -> None:
         """Make the gripper ready; returns when it is."""

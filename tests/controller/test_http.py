@@ -61,7 +61,7 @@ ROUTES: dict[str, tuple[dict[str, Any] | None, str | None]] = {
     "clearerr": (None, "Clear"),
     "update_param": ({"translational_stiffness": 1500}, "Updated compliance parameters"),
     "set_load": (
-        {"mass": 0.5, "F_x_center_load": [0, 0, 0.1], "load_inertia": [0.001, 0, 0] * 3},
+        {"mass": 0.5, "F_x_center_load": [0, 0, 0.1], "load_inertia": [1e-3, 0, 0, 0] * 2 + [1e-3]},
         "Set Load",
     ),
 }
@@ -520,7 +520,7 @@ def test_a_load_reaches_the_robot(client: TestClient, robot: RememberingRobot) -
     body = ROUTES["set_load"][0]
     assert body is not None
     assert client.post("/set_load", json=body).text == "Set Load"
-    assert robot.load == (0.5, [0, 0, 0.1], [[0.001, 0, 0]] * 3)
+    assert robot.load == (0.5, [0, 0, 0.1], np.diag([0.001] * 3).tolist())
     assert client.post("/set_load", json=body | {"mass": -1}).status_code == 422
 
 

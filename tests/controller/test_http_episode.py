@@ -131,6 +131,19 @@ def test_an_episode_of_serls_environment() -> None:
             time.sleep(0.05)
         assert client.http.get("/status").json()["stopped"] is False
 
+        # A load: control ends and begins anew where the arm is; then it follows poses again.
+        pose = client.state()["pose"]
+        load = {"mass": 0.5, "F_x_center_load": [0, 0, 0.1], "load_inertia": [0.001, 0, 0] * 3}
+        assert "symmetric" in client.http.post("/set_load", json=load).text
+        load["load_inertia"] = np.diag([0.001, 0.001, 0.001]).ravel().tolist()
+        assert client.post("set_load", load).text == "Set Load"
+        assert np.max(np.abs(client.state()["pose"] - pose)) < 0.002
+        assert client.http.get("/status").json()["stopped"] is True
+        client.send_pose(client.state()["pose"])
+        end = time.monotonic() + 10
+        while client.http.get("/status").json()["mode"] != "cartesian_impedance":
+            assert time.monotonic() < end
+
 
 def test_a_controller_that_does_not_start_is_a_sentence() -> None:
     result = subprocess.run(

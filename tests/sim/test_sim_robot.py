@@ -104,8 +104,8 @@ def test_gains_are_checked_by_name_and_kept(robot: SimRobot) -> None:
         robot.set_gains(stifness=1.0)
 
 
-def test_a_load_is_of_the_task_file(robot: SimRobot) -> None:
-    with pytest.raises(UnsupportedError, match=r"\[robot.load\] of the task file"):
+def test_a_load_is_of_the_model(robot: SimRobot) -> None:
+    with pytest.raises(UnsupportedError, match="MuJoCo model"):
         robot.set_load(0.5, [0.0, 0.0, 0.05], np.diag([1e-3, 1e-3, 1e-3]))
 
 

@@ -99,7 +99,7 @@ ControllerApp::ControllerApp(const Options& options)
       controller_(task_.controller),
       recorder_(make_recorder(options, task_, controller_)),
       loop_(*robot_.driver, controller_),
-      connection_(*robot_.driver, loop_, controller_, task_.recovery),
+      connection_(*robot_.driver, loop_, controller_, task_.recovery, task_.robot.load),
       port_(options.lockstep ? std::unique_ptr<ControlPort>(std::make_unique<LockstepPort>(
                                    loop_, controller_, *robot_.gripper,
                                    task_.contract.policy_rate_hz, stop_policy_))

@@ -1,12 +1,14 @@
 #include "app/python_driver.hpp"
 
 #include <pybind11/numpy.h>
+#include <pybind11/stl.h>
 
 #include <array>
 #include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "drivers/robot_clock.hpp"
 
@@ -33,6 +35,16 @@ struct Sample {
 py::array_t<double> view(double* data, std::size_t size) {
   const py::capsule not_owned(data, [](void*) {});
   return py::array_t<double>(static_cast<py::ssize_t>(size), data, not_owned);
+}
+
+// As in RobotSettings; empty: as the robot has it.
+py::dict load_settings(const std::optional<RobotLoad>& load) {
+  py::dict settings;
+  if (!load) return settings;
+  settings["load_mass"] = load->mass;
+  settings["load_centre"] = std::vector<double>(load->centre.begin(), load->centre.end());
+  settings["load_inertia"] = std::vector<double>(load->inertia.begin(), load->inertia.end());
+  return settings;
 }
 
 // Why a call failed: an exception with the attribute `absence` ("reflex", "network", "operator",
@@ -140,6 +152,17 @@ class PythonDriver final : public RobotDriver {
       }
     }
     thread_state_.reset();
+  }
+
+  std::string set_load(const std::optional<RobotLoad>& load) override {
+    const Gil gil;
+    if (!py::hasattr(object_, "set_load")) return RobotDriver::set_load(load);
+    try {
+      object_.attr("set_load")(load_settings(load));
+      return {};
+    } catch (const py::error_already_set& error) {
+      return trouble_of(error).what;
+    }
   }
 
   Trouble trouble() const override { return trouble_; }

@@ -3,6 +3,8 @@
 #include <thread>
 #include <utility>
 
+#include "core/error.hpp"
+
 namespace serl_rt {
 namespace {
 
@@ -46,8 +48,10 @@ std::string loss_name(const Trouble& trouble) {
 }
 
 RobotConnection::RobotConnection(RobotDriver& driver, ControlLoop& loop, Controller& controller,
-                                 const RecoveryLimit& limit) noexcept
-    : driver_(driver), loop_(loop), controller_(controller), limit_(limit), begin_(Clock::now()) {}
+                                 const RecoveryLimit& limit, const std::optional<RobotLoad>& load)
+    : driver_(driver), loop_(loop), controller_(controller), limit_(limit), begin_(Clock::now()) {
+  status_.load.load = load;
+}
 
 bool RobotConnection::run(const std::atomic<bool>& stop, const ConnectionHooks& hooks) {
   const bool served = serve(stop, hooks);
@@ -69,15 +73,17 @@ bool RobotConnection::serve(const std::atomic<bool>& stop, const ConnectionHooks
   while (true) {
     hooks.before_ticks();
     present_.store(true, std::memory_order_release);
-    const bool stopped = loop_.run(stop);
+    const bool braked = loop_.run(stop, &change_asked_);
     present_.store(false, std::memory_order_release);
-    if (stopped) return true;
-    const Trouble trouble = driver_.trouble();
-    note_loss(trouble);
-    hooks.on_loss(trouble);
-    if (!recover(stop, hooks)) return stop;
-    note_recovery();
-    controller_.request_stop();  // what was asked for before the absence is not asked for now
+    if (braked && stop) return true;
+    const Trouble trouble = braked ? restart_with_load() : driver_.trouble();
+    if (trouble.absence != Absence::kNone) {
+      note_loss(trouble);
+      hooks.on_loss(trouble);
+      if (!recover(stop, hooks)) return stop;
+      note_recovery();
+    }
+    controller_.request_stop();  // what was asked for before is not asked for now
   }
 }
 
@@ -101,12 +107,60 @@ bool RobotConnection::recover(const std::atomic<bool>& stop, const ConnectionHoo
   return false;
 }
 
+Trouble RobotConnection::restart_with_load() {
+  std::optional<RobotLoad> load;
+  std::optional<RobotLoad> before;
+  {
+    const std::scoped_lock lock(mutex_);
+    load = wanted_;
+    before = status_.load.load;
+  }
+  if (!loop_.at_rest()) {
+    end_change("the arm did not come to rest: let go of it and try again");
+    return {};
+  }
+  if (const std::string problem = driver_.set_load(load); !problem.empty()) {
+    end_change(problem);
+    return {};
+  }
+  driver_.stop();
+  const Trouble refused = driver_.start();
+  if (refused.absence == Absence::kNone) {
+    end_change({});
+    return {};
+  }
+  driver_.set_load(before);
+  const Trouble trouble = driver_.start();
+  end_change(refused.what);
+  return trouble;
+}
+
+void RobotConnection::end_change(const std::string& failure) {
+  const std::scoped_lock lock(mutex_);
+  if (!wanted_) return;
+  if (failure.empty()) status_.load.load = wanted_;
+  status_.load.failure = failure;
+  status_.load.done = status_.load.asked;
+  wanted_.reset();
+  change_asked_.store(false, std::memory_order_release);
+}
+
+std::uint64_t RobotConnection::change_load(const RobotLoad& load) {
+  const std::scoped_lock lock(mutex_);
+  if (wanted_) throw Error("another change of the load is under way");
+  if (!present()) throw Error("the robot is not there: its load can be set when it is back");
+  wanted_ = load;
+  change_asked_.store(true, std::memory_order_release);
+  return ++status_.load.asked;
+}
+
 bool RobotConnection::may_try() const {
   const std::scoped_lock lock(mutex_);
   return static_cast<int>(reflex_times_.size()) <= limit_.reflexes;
 }
 
 void RobotConnection::note_loss(const Trouble& trouble) {
+  end_change("the robot was lost before it had the load: " + trouble.what);
   note_trouble(trouble);
   const std::scoped_lock lock(mutex_);
   lost_at_ = Clock::now();

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,14 @@ struct Recovery {
   double duration_s = 0.0;  // [s] from noticing it to taking torques again
 };
 
+// What the robot was told to carry, and what became of the last change.
+struct LoadStatus {
+  std::optional<RobotLoad> load;  // null: as the robot has it
+  std::uint64_t asked = 0;        // changes so far
+  std::uint64_t done = 0;         // of them that are over
+  std::string failure;            // of the last one that is over; empty: it is in force
+};
+
 struct RobotStatus {
   bool present = false;                 // takes torques
   bool needs_operator = false;          // away, and not coming back by itself
@@ -36,6 +45,7 @@ struct RobotStatus {
   std::uint64_t absences = 0;                     // times that the robot was lost
   std::uint64_t recoveries = 0;
   std::vector<Recovery> recent;  // the last few
+  LoadStatus load;
 };
 
 // What the program does when the robot comes and goes. On the control thread, outside of the tick.
@@ -50,7 +60,7 @@ class RobotConnection {
  public:
   // All must outlive this.
   RobotConnection(RobotDriver& driver, ControlLoop& loop, Controller& controller,
-                  const RecoveryLimit& limit) noexcept;
+                  const RecoveryLimit& limit, const std::optional<RobotLoad>& load = {});
 
   // Control thread. Starts the robot and ticks until `stop` is set, then brakes and ends. A robot
   // that gets lost is recovered, and the controller begins anew at the measured state, stopped: it
@@ -63,6 +73,13 @@ class RobotConnection {
   RobotStatus status() const;
   std::string failure() const;
 
+  // Any thread: asks for another load, which a robot takes only while no control runs. The arm is
+  // braked, its control ends and begins anew at the measured state, stopped as after an absence,
+  // but neither an absence nor a reflex is counted. A robot that refuses the load is started with
+  // the one before. Returns the number that LoadStatus::done has when it is over. Throws Error:
+  // the robot is away, or a change is under way.
+  std::uint64_t change_load(const RobotLoad& load);
+
   // Any thread: a person has looked; recover as if nothing had been.
   void allow_recovery();
 
@@ -71,6 +88,8 @@ class RobotConnection {
 
   bool serve(const std::atomic<bool>& stop, const ConnectionHooks& hooks);
   bool recover(const std::atomic<bool>& stop, const ConnectionHooks& hooks);
+  Trouble restart_with_load();
+  void end_change(const std::string& failure);
   bool may_try() const;
   void note_loss(const Trouble& trouble);
   void note_trouble(const Trouble& trouble);
@@ -82,11 +101,13 @@ class RobotConnection {
   const RecoveryLimit limit_;
   const Clock::time_point begin_;
   std::atomic<bool> present_ = false;
+  std::atomic<bool> change_asked_ = false;  // wanted_ is set
 
   mutable std::mutex mutex_;  // all below; never taken within a tick
   RobotStatus status_;
   std::string failure_;
-  Trouble cause_;  // of the current absence
+  std::optional<RobotLoad> wanted_;  // of the change that is under way
+  Trouble cause_;                    // of the current absence
   Clock::time_point lost_at_;
   std::deque<Clock::time_point> reflex_times_;  // within the window
 };

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "app/load_command.hpp"
 #include "core/error.hpp"
 
 namespace serl_rt {
@@ -32,7 +33,8 @@ Value robot_value(const RobotStatus& robot) {
                     {"reflexes", std::move(reflexes)},
                     {"absences", robot.absences},
                     {"recoveries", robot.recoveries},
-                    {"recent_recoveries", std::move(recent)}};
+                    {"recent_recoveries", std::move(recent)},
+                    {"load", load_value(robot.load)}};
 }
 
 Value verdict_value(const PolicyVerdict& verdict) {
@@ -208,6 +210,7 @@ std::vector<CommandSpec> Services::commands() {
        },
        true},
       record(),
+      load_command(connection_, controller_),
   };
   for (CommandSpec& command : robot_commands_.commands()) commands.push_back(std::move(command));
   return commands;

@@ -38,21 +38,25 @@ bool ControlLoop::step() noexcept {
   return written;
 }
 
-bool ControlLoop::run(const std::atomic<bool>& stop) noexcept {
+bool ControlLoop::run(const std::atomic<bool>& stop, const std::atomic<bool>* pause) noexcept {
   restart();
   if (!step()) return false;
   int braking = 0;
   do {
-    if (stop.load(std::memory_order_acquire)) {
+    if (braking > 0 || stop.load(std::memory_order_acquire) ||
+        (pause != nullptr && pause->load(std::memory_order_acquire))) {
       if (braking == 0) controller_.request_stop();
       ++braking;
     }
     const Clock::time_point previous = sampled_;
     if (!step()) return false;
     keep_time(previous);
-  } while (braking == 0 ||
-           (braking < kBrakingTicks && state_.dq.cwiseAbs().maxCoeff() > kRestVelocity));
+  } while (braking == 0 || (braking < kBrakingTicks && !at_rest()));
   return true;
+}
+
+bool ControlLoop::at_rest() const noexcept {
+  return state_.dq.cwiseAbs().maxCoeff() <= kRestVelocity;
 }
 
 void ControlLoop::keep_time(Clock::time_point previous) noexcept {

@@ -34,9 +34,13 @@ class ControlLoop {
   // reads. False: the driver is gone; counted as Fault::kDriverLost.
   bool step() noexcept;
 
-  // Ticks until `stop` is set; the driver's read() sets the pace. After `stop` it brakes the arm
-  // and returns when it is at rest, half a second later at most. False: the driver is gone.
-  bool run(const std::atomic<bool>& stop) noexcept;
+  // Ticks until `stop` is set, or `pause` where there is one; the driver's read() sets the pace.
+  // Then it brakes the arm and returns when it is at rest, half a second later at most. False: the
+  // driver is gone.
+  bool run(const std::atomic<bool>& stop, const std::atomic<bool>* pause = nullptr) noexcept;
+
+  // Same thread: whether the last state was of an arm at rest.
+  bool at_rest() const noexcept;
 
   // Same thread as step(): the next tick starts the controller anew, e.g. after the arm was placed.
   void restart() noexcept { started_ = false; }

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/types.hpp"
 #include "drivers/gripper.hpp"
+#include "drivers/robot_config.hpp"
 
 namespace serl_rt {
 
@@ -67,8 +69,14 @@ class RobotDriver {
   virtual Trouble start() { return {}; }
 
   // Ends the torque control of an arm that is at rest, if it has any: the control thread's last
-  // call.
+  // call, or the one before a planned start().
   virtual void stop() noexcept {}
+
+  // The load of every start() from now on; null: what the robot has stays. Returns why it cannot
+  // be, empty if it can.
+  virtual std::string set_load(const std::optional<RobotLoad>& /*load*/) {
+    return "this robot's driver cannot change the load while the controller runs";
+  }
 
   // Why read() or write() returned false.
   virtual Trouble trouble() const { return {Absence::kUnusable, "the simulation has diverged"}; }

@@ -224,6 +224,11 @@ class FrankaDriver final : public RobotDriver {
     channel_.reset();
   }
 
+  std::string set_load(const std::optional<RobotLoad>& load) override {
+    config_.load = load;
+    return {};
+  }
+
   Trouble trouble() const override { return trouble_; }
 
   CommandQuality quality() const noexcept override {
@@ -276,7 +281,7 @@ class FrankaDriver final : public RobotDriver {
     return trouble;
   }
 
-  const RobotConfig config_;
+  RobotConfig config_;
   std::optional<franka::Robot> robot_;
   std::optional<franka::Model> model_;
   std::unique_ptr<Channel> channel_;  // after robot_, which it uses

@@ -52,6 +52,9 @@ class SimDriver final : public RobotDriver {
   bool read(State& state) noexcept override;
   bool write(const Vec7& tau) noexcept override;
 
+  // Accepted without an effect: the simulated arm is compensated for what the model has it carry.
+  std::string set_load(const std::optional<RobotLoad>&) override { return {}; }
+
   // The free body of this name. Throws Error if the model has none.
   FreeBody find_object(std::string_view name) const { return world_.find_object(name); }
 
