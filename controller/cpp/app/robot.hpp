@@ -28,8 +28,8 @@ struct Robot {
 // settings are the defaults. Throws Error: an address that is missing, or for a kind that has none.
 GripperConfig chosen_gripper(const Options& options, const TaskConfig& task);
 
-// The robot that the options name; `task` has its chosen_gripper(). Throws Error: an unknown driver, a model or library is missing.
-// Does not connect to anything yet.
+// The robot that the options name; `task` has its chosen_gripper(). Throws Error: an unknown
+// driver, a model or library is missing. Does not connect to anything yet.
 Robot make_robot(const Options& options, const TaskConfig& task);
 
 // What judges the task's episodes; `sim` null: not a simulated arm. Must not outlive `sim`.
