@@ -87,6 +87,8 @@ def read_token(host: str, file: Path | None) -> str | None:
 def _connector(arguments: argparse.Namespace, stack: ExitStack) -> Callable[[], Robot]:
     """Return what connects to the controller, which is started here if that was asked for."""
     timeout: float = arguments.hold_after
+    if arguments.start != "franka" and (arguments.robot_ip or arguments.driver):
+        raise UsageError("--robot-ip and --driver say which arm to start: add --start franka")
     if arguments.start is None:
         return lambda: RobotClient(
             arguments.controller,

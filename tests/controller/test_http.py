@@ -580,6 +580,7 @@ def test_other_machines_need_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (["--host", "0.0.0.0"], "needs a token"),
         (["--token-file", "/nonexistent"], "cannot be read"),
         (["--start", "franka"], "needs --robot-ip"),
+        (["--robot-ip", "172.16.0.2"], "add --start franka"),
     ],
 )
 def test_wrong_options_are_sentences(
