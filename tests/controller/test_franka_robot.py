@@ -19,7 +19,6 @@ from serl_rt.controller.robot import (
     RobotConnectionError,
     RobotError,
     TargetRefusedError,
-    UnsupportedError,
 )
 from serl_rt.sim.processes import free_port
 
@@ -60,8 +59,9 @@ def test_the_example_of_the_manual(tmp_path: Path) -> None:
             robot.wait_period(0.05)
             assert time.monotonic() < end
         assert robot.get_state()["mode"] == "cartesian_impedance"
-        with pytest.raises(UnsupportedError, match=r"\[robot.load\] of the task file"):
-            robot.set_load(0.5, [0.0, 0.0, 0.05], np.zeros((3, 3)))
+        robot.set_load(0.5, [0.0, 0.0, 0.05], np.zeros((3, 3)))
+        with pytest.raises(RobotError, match="mass of 0"):
+            robot.set_load(0.0, np.zeros(3), np.eye(3))
         with pytest.raises(RobotError, match="no policy"):
             robot.command("resume")
         process, folder = process_of(robot), robot._process._folder
