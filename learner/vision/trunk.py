@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,7 +17,7 @@ CPU_PIECE = 16
 """Images that a CPU takes through a frozen trunk at once: 10 to 20 % faster than 64, from cache."""
 
 
-class Trunk(nn.Module):
+class Trunk(nn.Module, ABC):
     """(batch, height, width, channel) images on 0..255 -> a feature map in the same layout.
 
     `forward(images, condition=None)`; `condition` (batch, dim) only where the trunk has it.
@@ -24,9 +25,9 @@ class Trunk(nn.Module):
 
     image_channels: int
 
+    @abstractmethod
     def feature_shape(self, height: int, width: int) -> MapShape:
         """(height, width, channel) of the map of an image of this size."""
-        raise NotImplementedError
 
 
 class FrozenTrunk(Trunk):

@@ -1,8 +1,11 @@
 """The simulated arm in lock-step as a Robot: what every Robot must do."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from serl_rt.controller._core import ControllerError
 from serl_rt.controller.robot import (
     Gripper,
     MoveInterruptedError,
@@ -11,6 +14,7 @@ from serl_rt.controller.robot import (
     TargetRefusedError,
     UnsupportedError,
 )
+from serl_rt.export.task import find_task
 from serl_rt.sim.robot import SimRobot
 
 
@@ -172,3 +176,13 @@ def test_guiding_lets_the_arm_be_moved_and_the_same_calls_give_the_same_bits() -
 def test_there_is_no_policy_to_intervene_with(robot: SimRobot) -> None:
     with pytest.raises((RobotError, ValueError), match="no policy"):
         robot.intervene([0.0] * 4, 0.1)
+
+
+def test_a_load_that_no_body_has_is_refused(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    load = (
+        "mass = 0.2\ncentre = [0.0, 0.0, 0.05]\ninertia = [1e-3, 5e-4, 0, 0, 1e-3, 0, 0, 0, 1e-3]"
+    )
+    task.write_text(f"{find_task('fr3_reach').read_text()}\n[robot.load]\n{load}\n")
+    with pytest.raises(ControllerError, match=r"robot\.load\.inertia.*not symmetric"):
+        SimRobot(str(task))

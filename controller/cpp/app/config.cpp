@@ -205,10 +205,14 @@ PoseTaskConfig read_pose_reward(ConfigTable table, bool sparse) {
 
 RobotLoad read_load(ConfigTable table) {
   RobotLoad load;
-  load.mass = table.number("mass", 0.0, 20.0);
-  load.centre = to_vector<3>(table.numbers("centre", 3, -1.0, 1.0));
-  const auto inertia = table.numbers("inertia", 9, -10.0, 10.0, std::vector<double>(9, 0.0));
+  load.mass = table.number("mass", 0.0, kMaxLoadMass);
+  load.centre = to_vector<3>(table.numbers("centre", 3, -kMaxLoadCentre, kMaxLoadCentre));
+  const auto inertia =
+      table.numbers("inertia", 9, -kMaxLoadInertia, kMaxLoadInertia, std::vector<double>(9, 0.0));
   std::copy(inertia.begin(), inertia.end(), load.inertia.begin());
+  if (const std::string problem = load_problem(load); !problem.empty()) {
+    table.fail("inertia", problem);
+  }
   table.finish();
   return load;
 }

@@ -42,10 +42,12 @@ class ConfigTable {
   // Throws Error when the table holds a key that was never asked for.
   void finish() const;
 
+  // Throws Error about the value of a key, for what concerns more than its range.
+  [[noreturn]] void fail(const std::string& key, const std::string& problem) const;
+
  private:
   struct Document;
   ConfigTable(std::shared_ptr<const Document> document, const void* table, std::string name);
-  [[noreturn]] void fail(const std::string& key, const std::string& problem) const;
   double checked(const std::string& key, double value, double low, double high) const;
 
   std::shared_ptr<const Document> document_;

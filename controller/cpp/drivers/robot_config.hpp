@@ -15,6 +15,14 @@ struct RobotLoad {
   std::array<double, 9> inertia{};  // [kg m^2] about the centre of mass, 3x3
 };
 
+inline constexpr double kMaxLoadMass = 20.0;     // [kg] of any arm; what this one takes, it says
+inline constexpr double kMaxLoadCentre = 1.0;    // [m] each axis
+inline constexpr double kMaxLoadInertia = 10.0;  // [kg m^2]
+
+// Empty, or why no body has this inertia: it must be symmetric and positive semi-definite, and zero
+// where the mass is.
+std::string load_problem(const RobotLoad& load);
+
 struct RobotConfig {
   std::string ip;  // host name or address
 
