@@ -9,7 +9,7 @@ from pathlib import Path
 import zmq
 
 from serl_rt.export.keys import Keys, check_address, load_keys, secure_client
-from serl_rt.export.messages import STATE_TOPIC, Command, StateSample, StreamTarget
+from serl_rt.export.operator_messages import STATE_TOPIC, Command, StateSample, StreamTarget
 from serl_rt.export.wire import decode_reply, decode_state, encode
 from serl_rt.export.wire_header import Value
 

@@ -17,7 +17,7 @@ from serl_rt.controller.robot import (
     RobotState,
     TargetRefusedError,
 )
-from serl_rt.export.messages import StateSample, StreamTarget
+from serl_rt.export.operator_messages import StateSample, StreamTarget
 from serl_rt.export.wire_header import Value
 
 Self = TypeVar("Self", bound="CommandedRobot")

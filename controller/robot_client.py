@@ -15,7 +15,7 @@ from serl_rt.controller.client import (
 )
 from serl_rt.controller.commanded_robot import CommandedRobot
 from serl_rt.controller.robot import NotInChargeError, RobotConnectionError, RobotError
-from serl_rt.export.messages import StateSample, StreamTarget
+from serl_rt.export.operator_messages import StateSample, StreamTarget
 from serl_rt.export.wire_header import Value
 
 OLDEST_S = 0.5

@@ -6,7 +6,7 @@ checks every size before anything is allocated and raises WireError, nothing els
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,9 @@ from serl_rt.export.messages import (
     MAX_COLUMNS,
     MAX_COUNT,
     STARTS,
-    STATE_ARRAYS,
-    STATE_TOPIC,
     Ack,
-    AnyMessage,
     Array,
     Column,
-    Command,
     ControllerMessage,
     Heartbeat,
     Hello,
@@ -33,13 +29,19 @@ from serl_rt.export.messages import (
     PolicyRequest,
     PolicyResult,
     Refused,
-    Reply,
-    StateSample,
-    StreamTarget,
     Transitions,
     Welcome,
     item_bytes,
     rows_of,
+)
+from serl_rt.export.operator_messages import (
+    STATE_ARRAYS,
+    STATE_TOPIC,
+    Command,
+    OperatorMessage,
+    Reply,
+    StateSample,
+    StreamTarget,
 )
 from serl_rt.export.wire_header import (
     Buffer,
@@ -52,6 +54,7 @@ from serl_rt.export.wire_header import (
     unpack_header,
 )
 
+AnyMessage: TypeAlias = ControllerMessage | LearnerMessage | OperatorMessage
 M = TypeVar("M", bound=Message)
 _check_count = check_integer(1, MAX_COUNT)
 _check_size = check_integer(1, 65536)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from serl_rt.controller._core import ControllerError, SimRobotCore
 from serl_rt.controller.commanded_robot import CommandedRobot
 from serl_rt.controller.robot import RobotConnectionError, RobotError, UnsupportedError
-from serl_rt.export.messages import StateSample, StreamTarget
+from serl_rt.export.operator_messages import StateSample, StreamTarget
 from serl_rt.export.task import find_task
 from serl_rt.export.wire_header import Value, pack_header
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from serl_rt.controller import rotations
 from serl_rt.controller.commanded_robot import CommandedRobot
 from serl_rt.controller.robot import RobotError
-from serl_rt.export.messages import StreamTarget
+from serl_rt.export.operator_messages import StreamTarget
 
 Vector = NDArray[np.float64]
 Motion = Callable[[CommandedRobot, np.random.Generator, float], int]

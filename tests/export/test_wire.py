@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from serl_rt.export import messages as m
 from serl_rt.export import wire
+from serl_rt.export.operator_messages import Command, Reply, StateSample
 from serl_rt.export.wire_header import MAX_HEADER_BYTES, MAX_ITEMS, MAX_TEXT, WireError
 
 GOLDEN = Path(__file__).parents[1] / "golden/wire"
@@ -38,7 +39,7 @@ def load_generator() -> ModuleType:
     return module
 
 
-MESSAGES: dict[str, m.AnyMessage] = load_generator().messages()
+MESSAGES: dict[str, wire.AnyMessage] = load_generator().messages()
 
 
 def read_frames(name: str) -> list[bytes]:
@@ -51,8 +52,8 @@ def read_frames(name: str) -> list[bytes]:
     return frames
 
 
-def decode(name: str, frames: Sequence[bytes]) -> m.AnyMessage:
-    message: m.AnyMessage
+def decode(name: str, frames: Sequence[bytes]) -> wire.AnyMessage:
+    message: wire.AnyMessage
     if isinstance(MESSAGES[name], m.ControllerMessage):
         message = wire.decode_controller_message(frames)
     elif isinstance(MESSAGES[name], m.LearnerMessage):
@@ -68,7 +69,7 @@ def decode(name: str, frames: Sequence[bytes]) -> m.AnyMessage:
     return message
 
 
-def same(a: m.AnyMessage, b: m.AnyMessage) -> bool:
+def same(a: wire.AnyMessage, b: wire.AnyMessage) -> bool:
     return type(a) is type(b) and [bytes(f) for f in wire.encode(a)] == [
         bytes(f) for f in wire.encode(b)
     ]
@@ -94,9 +95,9 @@ def test_golden_bytes_are_read(name: str) -> None:
         for column, array in message.columns.items():
             np.testing.assert_array_equal(array, expected.columns[column])
             assert not array.flags.writeable
-    elif isinstance(message, m.StateSample):
+    elif isinstance(message, StateSample):
         expected_state = MESSAGES[name]
-        assert isinstance(expected_state, m.StateSample)
+        assert isinstance(expected_state, StateSample)
         assert message.status == expected_state.status
         np.testing.assert_array_equal(message.tcp_pose, expected_state.tcp_pose)
     assert same(message, MESSAGES[name])
@@ -172,13 +173,13 @@ any_message = st.one_of(
     policies(),
     st.builds(m.HelloRequired),
     st.builds(m.Refused, texts),
-    st.builds(m.Command, u64, names, maps),
-    st.builds(m.Reply, u64, st.booleans(), texts, values),
+    st.builds(Command, u64, names, maps),
+    st.builds(Reply, u64, st.booleans(), texts, values),
 )
 
 
 @given(any_message)
-def test_decoding_inverts_encoding(message: m.AnyMessage) -> None:
+def test_decoding_inverts_encoding(message: wire.AnyMessage) -> None:
     frames = [bytes(frame) for frame in wire.encode(message)]
     assert same(decode(message.type, frames), message)
 
@@ -346,8 +347,8 @@ def test_what_is_wrong_is_named(frames: list[bytes], expected: str) -> None:
         lambda: m.Policy(1, 4, "0" * 64, b"fo", 1, "0" * 64),
         lambda: m.PolicyRequest(1, "0" * 63),
         lambda: m.PolicyOffer(1, 0, "0" * 64, "0" * 64),
-        lambda: m.Command(1, "x", {"a": b"bytes"}),  # type: ignore[dict-item]
-        lambda: m.Command(1, "x", {"a": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}),
+        lambda: Command(1, "x", {"a": b"bytes"}),  # type: ignore[dict-item]
+        lambda: Command(1, "x", {"a": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}),
         lambda: m.Refused("x" * (MAX_TEXT + 1)),
         lambda: m.Refused("\ud800"),
         lambda: m.Transitions("0" * 32, 0, {}),
@@ -366,4 +367,4 @@ def test_invalid_messages_cannot_be_made(make: Callable[[], object]) -> None:
 
 def test_too_large_headers_are_not_written() -> None:
     with pytest.raises(WireError, match="at most 65536"):
-        wire.encode(m.Command(1, "x", {"a": ["x" * 4000] * 20}))
+        wire.encode(Command(1, "x", {"a": ["x" * 4000] * 20}))

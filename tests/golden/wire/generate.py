@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from serl_rt.export import messages as m
-from serl_rt.export.wire import encode
+from serl_rt.export.operator_messages import Command, Reply, StateSample, StreamTarget
+from serl_rt.export.wire import AnyMessage, encode
 
 FOLDER = Path(__file__).parent
 RUN_ID = "0123456789abcdef" * 2
@@ -48,11 +49,11 @@ def transitions(images: Sequence[tuple[str, tuple[int, ...]]] = ()) -> m.Transit
     return m.Transitions(RUN_ID, 2**40, columns)
 
 
-def state() -> m.StateSample:
+def state() -> StateSample:
     """Return a sample with every value different."""
     jacobian = np.eye(6, 7)
     jacobian[0, 6] = 0.5 / 1.75
-    return m.StateSample(
+    return StateSample(
         sequence=7,
         time_ns=123_456_789_000,
         status={"mode": "hold", "episode": 3, "faults": {"stale": 0}, "rate_hz": 10.5, "x": None},
@@ -68,7 +69,7 @@ def state() -> m.StateSample:
     )
 
 
-def messages() -> dict[str, m.AnyMessage]:
+def messages() -> dict[str, AnyMessage]:
     """Return file name -> message."""
     return {
         "hello": m.Hello(m.PROTOCOL, RUN_ID, CONTRACT_ID, "pick_cube", "lockstep", 2**63),
@@ -86,11 +87,9 @@ def messages() -> dict[str, m.AnyMessage]:
         "policy_without_its_trunk": m.Policy(300, 5, SHA256, b"nx", 3, TRUNK_SHA256),
         "hello_required": m.HelloRequired(),
         "refused": m.Refused("another contract"),
-        "command": m.Command(9, "move", {"q": [0.5, -1, 2], "wait": True, "note": "", "n": None}),
-        "reply": m.Reply(
-            9, False, "no such command", {"list": [1, -129, 2**32, -(2**31), 1.5, 2.0]}
-        ),
-        "target": m.StreamTarget("wrench", [1.0, -2.0, 3.5, 0.0, 0.0, 0.25], 0.1),
+        "command": Command(9, "move", {"q": [0.5, -1, 2], "wait": True, "note": "", "n": None}),
+        "reply": Reply(9, False, "no such command", {"list": [1, -129, 2**32, -(2**31), 1.5, 2.0]}),
+        "target": StreamTarget("wrench", [1.0, -2.0, 3.5, 0.0, 0.0, 0.25], 0.1),
         "state": state(),
     }
 
