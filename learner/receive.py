@@ -17,7 +17,8 @@ from serl_rt.export.keys import Gatekeeper, check_address, load_keys
 from serl_rt.export.messages import Column, LearnerMessage, PolicyResult, Transitions
 from serl_rt.export.wire import encode
 from serl_rt.learner.data.transition_log import TransitionLog
-from serl_rt.learner.sessions import OfferedPolicy, ServerStats, Sessions, make_offer
+from serl_rt.learner.offers import OfferedPolicy, make_offer
+from serl_rt.learner.sessions import ServerStats, Sessions
 
 log = logging.getLogger(__name__)
 

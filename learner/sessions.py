@@ -4,7 +4,6 @@ Transitions are taken exactly once: only the next of their run, first written to
 handed on, then acknowledged.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +19,6 @@ from serl_rt.export.messages import (
     Hello,
     HelloRequired,
     LearnerMessage,
-    Policy,
-    PolicyOffer,
     PolicyRequest,
     PolicyResult,
     Refused,
@@ -32,32 +29,9 @@ from serl_rt.export.wire import decode_controller_message
 from serl_rt.export.wire_header import Buffer, WireError
 from serl_rt.learner.credit import CreditLedger
 from serl_rt.learner.data.transition_log import TransitionLog
+from serl_rt.learner.offers import Offer, OfferedPolicy
 
 log = logging.getLogger(__name__)
-
-
-class OfferedPolicy(Protocol):
-    """What the protocol needs to know of a policy file."""
-
-    @property
-    def version(self) -> int:
-        """Grows with every policy."""
-
-    @property
-    def model(self) -> bytes:
-        """The ONNX file."""
-
-    @property
-    def sha256(self) -> str:
-        """Of `model`, 64 hex digits."""
-
-    @property
-    def contract_id(self) -> str:
-        """64 hex digits."""
-
-    @property
-    def trunk_size(self) -> int:
-        """Bytes at the beginning of `model` that policies of the same frozen trunk share."""
 
 
 class Receiver(Protocol):
@@ -129,9 +103,7 @@ class Sessions:
         self._receiver = receiver
         self._send = send
         self._ledger = CreditLedger(transition_log.count)
-        self._policy: OfferedPolicy | None = None
-        self._trunk_sha256 = ""
-        """Of its trunk, if it has one."""
+        self._offer: Offer | None = None
         self._runs: dict[bytes, _Run] = {}
 
     def handle(self, identity: bytes, frames: Sequence[Buffer], now: float) -> None:
@@ -152,10 +124,8 @@ class Sessions:
 
     def offer(self, policy: OfferedPolicy) -> None:
         """Offer a policy to all controllers, if it is another one than before."""
-        if policy is not self._policy:
-            self._policy = policy
-            trunk = memoryview(policy.model)[: policy.trunk_size]
-            self._trunk_sha256 = hashlib.sha256(trunk).hexdigest() if trunk else ""
+        if self._offer is None or policy is not self._offer.policy:
+            self._offer = Offer(policy)
             for run in self._runs.values():
                 self._offer_to(run)
 
@@ -276,17 +246,11 @@ class Sessions:
         return None
 
     def _on_policy_request(self, run: _Run, request: PolicyRequest) -> None:
-        policy = self._policy
-        if policy is None or policy.version != request.version:
+        offer = self._offer
+        if offer is None or offer.policy.version != request.version:
             self._offer_to(run)  # a newer one came meanwhile
             return
-        held = request.trunk_sha256 != "" and request.trunk_sha256 == self._trunk_sha256
-        data = memoryview(policy.model)[policy.trunk_size if held else 0 :]
-        message = Policy(
-            policy.version, len(policy.model), policy.sha256, data,
-            policy.trunk_size, self._trunk_sha256,
-        )  # fmt: skip
-        self._send(run.identity, message)
+        self._send(run.identity, offer.answer(request))
         self._count(policies_sent=1)
 
     def _on_policy_result(self, run: _Run, result: PolicyResult) -> None:
@@ -304,8 +268,8 @@ class Sessions:
         self._send(run.identity, Ack(run.run_id, run.next_seq, run.credit_sent, resend))
 
     def _offer_to(self, run: _Run) -> None:
-        if self._policy is not None:
-            self._send(run.identity, make_offer(self._policy))
+        if self._offer is not None:
+            self._send(run.identity, self._offer.message)
 
     def _refuse(self, identity: bytes, reason: str) -> None:
         self._count(controllers_refused=1)
@@ -321,8 +285,3 @@ class Sessions:
         """Add to the counters; `stats` is replaced, so that other threads may read it."""
         values = {name: getattr(self.stats, name) + count for name, count in added.items()}
         self.stats = replace(self.stats, controllers=len(self._runs), **values)
-
-
-def make_offer(policy: OfferedPolicy) -> PolicyOffer:
-    """Return the message that announces a policy. Raises WireError for one that cannot be sent."""
-    return PolicyOffer(policy.version, len(policy.model), policy.sha256, policy.contract_id)
