@@ -1,12 +1,12 @@
 """A `Robot` made of a controller's commands, wherever they are carried out."""
 
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from serl_rt.controller.commands import ArmCommands
 from serl_rt.controller.gripper import ControllerGripper
 from serl_rt.controller.robot import (
     Gripper,
@@ -17,7 +17,7 @@ from serl_rt.controller.robot import (
     RobotState,
     TargetRefusedError,
 )
-from serl_rt.export.operator_messages import StateSample, StreamTarget
+from serl_rt.export.operator_messages import StreamTarget
 from serl_rt.export.wire_header import Value
 
 Self = TypeVar("Self", bound="CommandedRobot")
@@ -30,38 +30,10 @@ RECOVERY_S = 10.0
 """How long a robot may take to come back from a reflex [s]."""
 
 
-class Commands(Protocol):
-    """A controller: takes commands and targets, tells its state."""
-
-    def command(self, name: str, args: Mapping[str, Value]) -> Value:
-        """Do something. Raises RobotError with the controller's reason."""
-        ...
-
-    def send_target(self, target: StreamTarget) -> None:
-        """Hand over a target; does not wait."""
-        ...
-
-    def sample(self) -> StateSample:
-        """Return the newest state. Raises RobotConnectionError."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Let the robot's time pass."""
-        ...
-
-    def now(self) -> float:
-        """Return the clock by which wait() waits [s]."""
-        ...
-
-    def close(self) -> None:
-        """Disconnect."""
-        ...
-
-
 class CommandedRobot:
     """A robot under a controller's commands; see `serl_rt.controller.robot.Robot`."""
 
-    def __init__(self, commands: Commands, *, target_timeout: float = 0.5) -> None:
+    def __init__(self, commands: ArmCommands, *, target_timeout: float = 0.5) -> None:
         """Use a controller that runs.
 
         target_timeout: the arm holds this long after the last streamed target [s], 0.02 to 5;

@@ -1,30 +1,14 @@
 """A controller's gripper for scripts and servers."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
+from serl_rt.controller.commands import Commands
 from serl_rt.controller.robot import GripperError, GripperState
 from serl_rt.export.wire_header import Value
 
 POLL_S = 0.02
 TIMEOUT_S = 15.0
 """The longest command is a homing or an activation."""
-
-
-class Commands(Protocol):
-    """A controller that takes commands."""
-
-    def command(self, name: str, args: Mapping[str, Value]) -> Value:
-        """Do something. Raises RobotError with the controller's reason."""
-        ...
-
-    def wait(self, seconds: float) -> None:
-        """Let the robot's time pass."""
-        ...
-
-    def now(self) -> float:
-        """Return the clock by which wait() waits [s]."""
-        ...
 
 
 class ControllerGripper:
