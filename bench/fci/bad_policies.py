@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.slow_loop import loop_body
 from serl_rt.export.contract import Contract
 from serl_rt.export.publish import PolicyFile
 
@@ -117,24 +118,6 @@ def _bad_nodes(bad: str) -> list[Any]:
 
 def _stalling_nodes() -> list[Any]:
     """Loop for about half a second where the policy is bad, and the noise says so."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go"], ["go_on"]),
-            helper.make_node("Tanh", ["x"], ["bounded"]),
-            helper.make_node("Add", ["bounded", "x"], ["more"]),
-            helper.make_node("Tanh", ["more"], ["next"]),
-        ],
-        "body",
-        [
-            helper.make_tensor_value_info("trip", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3]),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [1, 3]),
-        ],
-    )
     return [
         helper.make_node("Gather", ["noise", "first"], ["draw"], axis=1),
         helper.make_node("GreaterOrEqual", ["draw", "often"], ["drawn"]),
@@ -142,7 +125,7 @@ def _stalling_nodes() -> list[Any]:
         helper.make_node("Cast", ["stalls"], ["choice"], to=TensorProto.INT64),
         helper.make_node("Gather", ["trips", "choice"], ["chosen"]),
         helper.make_node("Reshape", ["chosen", "scalar"], ["trip_count"]),
-        helper.make_node("Loop", ["trip_count", "yes", "good"], ["looped"], body=body),
+        helper.make_node("Loop", ["trip_count", "yes", "good"], ["looped"], body=loop_body(3)),
         # Stalling is all: what comes out late is a good action.
         helper.make_node("Mul", ["looped", "zero"], ["no_more"]),
         helper.make_node("Add", ["good", "no_more"], ["bad"]),

@@ -1,11 +1,11 @@
 """Policies are accepted or refused for the right reason; C++ is tested on the same files."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
+import make_policies
 import numpy as np
 import pytest
+from make_policies import CONTRACT
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.normalise import Normaliser, concatenate
@@ -21,18 +21,6 @@ from serl_rt.export.verify import OnnxPolicy, PolicyRefused, make_probes, verify
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
-def load_script() -> ModuleType:
-    """Import the script that wrote the golden policies."""
-    spec = importlib.util.spec_from_file_location("make_policies", GOLDEN / "make_policies.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = load_script()
-CONTRACT: Contract = SCRIPT.CONTRACT
 PROBES = make_probes(CONTRACT, 6)
 
 
@@ -40,14 +28,14 @@ def golden(name: str) -> bytes:
     return (GOLDEN / "policies" / f"{name}.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("name", SCRIPT.policies())
+@pytest.mark.parametrize("name", make_policies.policies())
 def test_golden_files_are_what_the_script_writes(name: str) -> None:
-    assert SCRIPT.policies()[name]() == golden(name)
+    assert make_policies.policies()[name]() == golden(name)
 
 
 def test_golden_actions_are_what_onnx_runtime_computes() -> None:
     rows = np.loadtxt(GOLDEN / "policies" / "version_1_expected.txt", dtype=np.float32)
-    np.testing.assert_allclose(SCRIPT.expected_rows(golden("version_1")), rows, atol=1e-6)
+    np.testing.assert_allclose(make_policies.expected_rows(golden("version_1")), rows, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["golden", "everything", "seeing"])
@@ -56,7 +44,11 @@ def test_golden_contracts_are_what_the_script_writes(name: str) -> None:
     contract = Contract.from_json(text)
     assert contract.canonical_json() == text
     assert contract.contract_id == contract_id
-    made = {"golden": SCRIPT.CONTRACT, "everything": SCRIPT.EVERYTHING, "seeing": SCRIPT.SEEING}
+    made = {
+        "golden": make_policies.CONTRACT,
+        "everything": make_policies.EVERYTHING,
+        "seeing": make_policies.SEEING,
+    }
     assert contract == made[name]
 
 
@@ -71,9 +63,9 @@ def test_golden_contracts_are_what_the_script_writes(name: str) -> None:
     ],
 )
 def test_policies_that_see_other_images_are_refused_by_name(name: str, image: str) -> None:
-    OnnxPolicy(golden("image_right"), SCRIPT.SEEING)
+    OnnxPolicy(golden("image_right"), make_policies.SEEING)
     with pytest.raises(PolicyRefused, match=f"input {image} "):
-        OnnxPolicy(golden(f"image_{name}"), SCRIPT.SEEING)
+        OnnxPolicy(golden(f"image_{name}"), make_policies.SEEING)
 
 
 def test_good_policies_are_accepted_and_act() -> None:

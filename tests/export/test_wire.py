@@ -1,14 +1,13 @@
 """The wire format: golden bytes, round trips, hostile input."""
 
 import contextlib
-import importlib.util
 import random
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import make_messages
 import msgpack
 import numpy as np
 import pytest
@@ -30,16 +29,7 @@ DECODERS: list[Callable[[Sequence[bytes]], Any]] = [
 ]
 
 
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_wire", GOLDEN / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MESSAGES: dict[str, wire.AnyMessage] = load_generator().messages()
+MESSAGES: dict[str, wire.AnyMessage] = make_messages.messages()
 
 
 def read_frames(name: str) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Writes the policy files on which both languages test what they accept and refuse.
 
-    python tests/golden/make_policies.py [FOLDER]
+    python -m tests.golden.make_policies [FOLDER]
 
 The models are written node by node, so the bytes are the same on every machine.
 """
@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.slow_loop import loop_body
 from serl_rt.export.contract import Contract
 
 FOLDER = Path(__file__).parent / "policies"
@@ -120,24 +121,7 @@ def make_model(
     last = f"x{len(squash)}"
     if loop:
         constants |= {"trips": np.asarray(loop, np.int64), "yes": np.asarray(True)}
-        body = helper.make_graph(
-            [
-                helper.make_node("Identity", ["go"], ["go_on"]),
-                helper.make_node("Tanh", ["x"], ["bounded"]),
-                helper.make_node("Add", ["bounded", "x"], ["more"]),
-                helper.make_node("Tanh", ["more"], ["next"]),
-            ],
-            "body",
-            [
-                helper.make_tensor_value_info("trip", TensorProto.INT64, []),
-                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("x", dtype, [1, actions]),
-            ],
-            [
-                helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("next", dtype, [1, actions]),
-            ],
-        )
+        body = loop_body(actions, dtype)
         nodes.append(helper.make_node("Loop", ["trips", "yes", last], ["looped"], body=body))
         last = "looped"
     nodes.append(helper.make_node("Concat", [last] * copies, ["action"], axis=1))

@@ -1,10 +1,9 @@
 """One frame, the same in the environment, in the replay, in torch and in the exported graph."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import make_frame
 import numpy as np
 import pytest
 import torch
@@ -22,18 +21,8 @@ DRAWN_ALIKE = 2.0
 """Mean difference of two drivers' drawings of one scene [of 255]; another order gives far more."""
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_frame", FOLDER / "make_frame.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = load_script()
 CONTRACT = Contract.from_json((FOLDER / "contract.txt").read_text())
-FRAME: dict[str, np.ndarray] = SCRIPT.frame(CONTRACT)
+FRAME: dict[str, np.ndarray] = make_frame.frame(CONTRACT)
 STATES, ACTION = (np.array(line.split(), np.float32) for line in (FOLDER / "expected.txt").open())
 
 
@@ -42,7 +31,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_the_environment_draws_it(tmp_path: Path) -> None:
-    observation = SCRIPT.draw(tmp_path)
+    observation = make_frame.draw(tmp_path)
     for name, golden in FRAME.items():
         drawn = observation[name]
         assert (drawn.shape, drawn.dtype) == (golden.shape, np.uint8)
@@ -68,7 +57,7 @@ def test_the_replay_keeps_it() -> None:
 
 
 def test_torch_acts_on_it() -> None:
-    agent = SCRIPT.make_agent(CONTRACT)
+    agent = make_frame.make_agent(CONTRACT)
     state = torch.from_numpy(Normaliser.of(CONTRACT)(STATES[None]))
     images = {name: torch.from_numpy(golden)[None] for name, golden in FRAME.items()}
     action = agent.sample_actions({STATE: state, **images}, argmax=True)

@@ -3,7 +3,7 @@
 A file is the message's frames, each preceded by its length as u32, little-endian. Run this after an
 intended change of the wire format, and raise PROTOCOL:
 
-    python tests/golden/wire/generate.py
+    python tests/golden/wire/make_messages.py
 """
 
 import struct
