@@ -1,17 +1,20 @@
-"""SERL's HTTP routes over a robot that only remembers: replies, units, refusals, clients."""
+"""SERL's HTTP routes over a robot that only remembers: replies, units, refusals."""
 
-import base64
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
 
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
+from remembering_robot import (
+    POSE,
+    RememberingGripper,
+    RememberingRobot,
+    serve,
+)
 
 from serl_rt.controller.gripper_dialect import (
     Dialect,
@@ -19,23 +22,12 @@ from serl_rt.controller.gripper_dialect import (
     GripperType,
     gripper_dialect,
 )
-from serl_rt.controller.http.app import make_app
-from serl_rt.controller.http.command import UsageError, main, read_token
-from serl_rt.controller.http.guard import Guard
 from serl_rt.controller.http.parameters import RANGES, merge
 from serl_rt.controller.http.service import RobotService
 from serl_rt.controller.robot import (
-    GripperState,
-    MoveInterruptedError,
-    RobotConnectionError,
-    RobotDescription,
     RobotState,
-    UnsupportedError,
 )
 
-TOOL_DOWN = [1.0, 0.0, 0.0, 0.0]
-POSE = [0.5, 0.1, 0.3, *TOOL_DOWN]
-TOKEN = "0123456789abcdef"
 # The 23 routes of SERL's and HIL-SERL's servers -> a body, and the text they answer (None: JSON).
 ROUTES: dict[str, tuple[dict[str, Any] | None, str | None]] = {
     "startimp": (None, "Started impedance"),
@@ -65,183 +57,6 @@ ROUTES: dict[str, tuple[dict[str, Any] | None, str | None]] = {
         "Set Load",
     ),
 }
-
-
-class RememberingGripper:
-    """A gripper that arrives at once."""
-
-    max_width = 0.08
-
-    def __init__(self) -> None:
-        self.width = 0.08
-        self.calls: list[str] = []
-
-    def open(self, *, wait: bool = True) -> None:
-        assert not wait
-        self.width = self.max_width
-
-    def close(self, *, wait: bool = True) -> None:
-        assert not wait
-        self.calls.append("close")
-        self.width = 0.0
-
-    def move(self, width: float, *, speed: float | None = None, wait: bool = True) -> None:
-        assert not wait
-        assert 0 <= width <= self.max_width
-        self.width = width
-
-    def grasp(
-        self,
-        width: float = 0.0,
-        *,
-        speed: float | None = None,
-        force: float | None = None,
-        wait: bool = True,
-    ) -> bool:
-        if speed is not None:
-            raise UnsupportedError("one speed")
-        self.close(wait=wait)
-        return False
-
-    def is_grasped(self) -> bool:
-        return False
-
-    def state(self) -> GripperState:
-        return GripperState(self.width, self.width / self.max_width, False, False)
-
-    def stop(self) -> None: ...
-
-    def activate(self) -> None:
-        self.calls.append("activate")
-
-    def disconnect(self) -> None: ...
-
-
-class RememberingRobot:
-    """A robot that is where it was last told to be, and keeps what it was told."""
-
-    def __init__(self, gripper: RememberingGripper | None = None) -> None:
-        self.gripper = gripper
-        self.pose = np.array(POSE)
-        self.poses: list[np.ndarray] = []
-        self.wrenches: list[np.ndarray] = []
-        self.gains: dict[str, Any] = {
-            "translational_stiffness": 2000.0,
-            "translational_clip": [0.01, 0.01, 0.01],
-            "translational_clip_neg": [0.01, 0.01, 0.01],
-            "rotational_clip": [0.05, 0.05, 0.05],
-            "rotational_clip_neg": [0.05, 0.05, 0.05],
-        }
-        self.load: tuple[float, list[float], list[list[float]]] | None = None
-        self.halted = self.stopped = self.lost = False
-        self.in_charge = "operator"
-        self.recovered = 0
-        self.resets: list[list[float]] = []
-        self.moving = threading.Event()
-        self.may_arrive = threading.Event()
-        self.may_arrive.set()
-
-    def get_state(self) -> RobotState:
-        if self.lost:
-            raise RobotConnectionError("no state from tcp://127.0.0.1:5590 within 2 s")
-        opening = self.gripper.state().opening if self.gripper else 0.0
-        return RobotState(
-            time_ns=1,
-            joint_positions=np.arange(7) / 10,
-            joint_velocities=np.arange(7) / 100,
-            joint_torques=np.zeros(7),
-            tcp_pose=self.pose,
-            tcp_vel=np.arange(6) / 10,
-            tcp_force=np.array([1.0, 2.0, 3.0]),
-            tcp_torque=np.array([0.1, 0.2, 0.3]),
-            jacobian=np.arange(42.0).reshape(6, 7),
-            gripper_width=opening * 0.08,
-            gripper_opening=opening,
-            target_pose=self.pose,
-            mode="hold",
-            in_charge=self.in_charge,
-            stopped=self.stopped,
-            halted=self.halted,
-            faults={},
-        )
-
-    def describe(self) -> RobotDescription:
-        return RobotDescription(
-            task="test",
-            policy_rate_hz=10.0,
-            workspace_low=[0.3, -0.3, 0.0],
-            workspace_high=[0.7, 0.3, 0.6],
-            q_min=[-3.0] * 7,
-            q_max=[3.0] * 7,
-            dq_max=[2.0] * 7,
-            reset_q=[0.0] * 7,
-            reset_duration_s=1.0,
-            wrench_cap=[10.0] * 6,
-            gripper_kind="robotiq",
-            gripper_convention="serl",
-            gripper_max_width=0.08,
-        )
-
-    def move_to_joint_positions(
-        self, q: ArrayLike, *, duration: float | None = None, timeout: float | None = None
-    ) -> None:
-        self.resets.append(np.asarray(q).tolist())
-        self.moving.set()
-        assert self.may_arrive.wait(10)
-        if self.stopped:
-            raise MoveInterruptedError("the move ended early: the arm is in hold, stopped")
-
-    def joint_reset(self, *, duration: float | None = None) -> None:
-        self.move_to_joint_positions([0.0] * 7)
-
-    def set_tcp_pose(self, pose: ArrayLike) -> None:
-        self.pose = np.asarray(pose)
-        self.poses.append(self.pose)
-
-    def set_joint_positions(self, q: ArrayLike) -> None: ...
-
-    def set_wrench(self, wrench: ArrayLike) -> None:
-        self.wrenches.append(np.asarray(wrench))
-
-    def set_gains(self, **gains: float | ArrayLike) -> None:
-        self.gains |= gains
-
-    def get_gains(self) -> dict[str, float | list[float]]:
-        return dict(self.gains)
-
-    def set_load(self, mass: float, center_of_mass: ArrayLike, inertia: ArrayLike) -> None:
-        assert np.shape(inertia) == (3, 3)
-        self.load = mass, np.asarray(center_of_mass).tolist(), np.asarray(inertia).tolist()
-
-    def hold(self) -> None: ...
-
-    def guide(self) -> None: ...
-
-    def stop(self) -> None:
-        self.stopped = self.halted = True
-        self.may_arrive.set()
-
-    def recover(self) -> None:
-        self.stopped = self.halted = False
-        self.recovered += 1
-
-    def wait_period(self, period: float) -> None: ...
-
-    def close(self) -> None: ...
-
-
-HIL_FRANKA = GripperDialect(GripperType.FRANKA, Dialect.HIL_SERL)
-
-
-def serve(
-    robot: RememberingRobot, dialect: GripperDialect = HIL_FRANKA, **options: Any
-) -> TestClient:
-    service = RobotService(lambda: robot, dialect.type, dialect.dialect, **options)
-    return TestClient(
-        Guard(make_app(service)),  # type: ignore[arg-type]
-        base_url="http://127.0.0.1:5000",
-        raise_server_exceptions=False,
-    )
 
 
 @pytest.fixture
@@ -528,67 +343,3 @@ def test_a_wrench_reaches_the_robot(client: TestClient, robot: RememberingRobot)
     assert client.post("/wrench", json={"arr": [1, 2, 3, 0, 0, 1]}).text == "Moved"
     np.testing.assert_array_equal(robot.wrenches, [[1, 2, 3, 0, 0, 1]])
     assert client.post("/reset").text == "Reset"
-
-
-def test_a_token_is_needed_where_there_is_one(robot: RememberingRobot) -> None:
-    service = RobotService(lambda: robot, HIL_FRANKA)
-    with TestClient(Guard(make_app(service), TOKEN), base_url="http://robot:5000") as client:  # type: ignore[arg-type]
-        assert client.post("/getstate").status_code == 401
-        assert client.post("/getstate", headers={"authorization": "Bearer no"}).status_code == 401
-        assert client.post("/getstate", headers={"authorization": "Basic =="}).status_code == 401
-        bearer = {"authorization": f"Bearer {TOKEN}"}
-        assert client.post("/getstate", headers=bearer).status_code == 200
-        # What requests makes of http://serl:TOKEN@robot:5000/
-        basic = base64.b64encode(f"serl:{TOKEN}".encode()).decode()
-        reply = client.post("/getstate", headers={"authorization": f"Basic {basic}"})
-        assert reply.status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"origin": "http://evil.example"}, 403),
-        ({"host": "evil.example"}, 403),  # a name that was pointed at 127.0.0.1
-        ({"origin": "http://127.0.0.1:5000"}, 200),
-        ({"host": "localhost:5000"}, 200),
-        ({"content-length": "100000000"}, 413),
-        ({"content-length": "many"}, 411),
-    ],
-)
-def test_web_pages_and_endless_bodies_are_kept_out(
-    headers: dict[str, str], status: int, client: TestClient
-) -> None:
-    assert client.post("/getstate", headers=headers).status_code == status
-
-
-def test_other_machines_need_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SERL_RT_HTTP_TOKEN", raising=False)
-    assert read_token("127.0.0.1", None) is None
-    with pytest.raises(UsageError, match="needs a token"):
-        read_token("0.0.0.0", None)
-    file = tmp_path / "token"
-    file.write_text(f"{TOKEN}\n")
-    assert read_token("0.0.0.0", file) == TOKEN
-    file.write_text("short")
-    with pytest.raises(UsageError, match="at least 16"):
-        read_token("0.0.0.0", file)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--host", "0.0.0.0"], "needs a token"),
-        (["--token-file", "/nonexistent"], "cannot be read"),
-        (["--start", "franka"], "needs --robot-ip"),
-        (["--robot-ip", "172.16.0.2"], "add --start franka"),
-    ],
-)
-def test_wrong_options_are_sentences(
-    arguments: list[str],
-    says: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("SERL_RT_HTTP_TOKEN", raising=False)
-    assert main(arguments) == 1
-    assert says in capsys.readouterr().err

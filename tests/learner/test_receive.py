@@ -1,135 +1,19 @@
-"""The learner's server, seen from a controller: exactly once, credit, policies, refusals."""
+"""The learner's server, seen from a controller: exactly once, credit, refusals, life and death."""
 
 import errno
-import hashlib
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
 import zmq
+from server_client import COLUMNS, CONTRACT, PATIENCE_S, Controller, make, numbers
 
 from serl_rt.export import messages as m
-from serl_rt.export.keys import KeysError, load_keys, make_keys, secure_client
+from serl_rt.export.keys import KeysError, make_keys
 from serl_rt.export.wire import decode_learner_message, encode
-from serl_rt.export.wire_header import WireError
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer, LearnerServerError
-
-CONTRACT = "c" * 64
-COLUMNS = m.transition_columns([("x", (3,))], 2)
-PATIENCE_S = 20.0
-T = TypeVar("T", bound=m.LearnerMessage)
-
-
-def make(run_id: str, first: int, count: int) -> m.Transitions:
-    """Return transitions whose values are their numbers."""
-    numbers = np.arange(first, first + count)
-    columns = {
-        column.name: np.broadcast_to(
-            numbers.reshape(-1, *[1] * len(column.shape)), (count, *column.shape)
-        ).astype(m.DTYPES[column.dtype])
-        for column in COLUMNS
-    }
-    return m.Transitions(run_id, first, columns)
-
-
-class Controller:
-    """A controller by hand."""
-
-    def __init__(self, address: str, number: int = 1, keys: Path | None = None) -> None:
-        self.run_id = f"{number:032x}"
-        self._context = zmq.Context[zmq.Socket[bytes]]()
-        self.socket = self._context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        if keys is not None:
-            secure_client(self.socket, load_keys(keys), "learner")
-        self.socket.connect(address)
-
-    def __enter__(self) -> "Controller":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.close()
-        self._context.term()
-
-    def send(self, message: m.ControllerMessage) -> None:
-        self.socket.send_multipart(encode(message))
-
-    def receive(self, kind: type[T]) -> T:
-        """Return the next message, which must be of this kind."""
-        assert self.socket.poll(int(PATIENCE_S * 1000)), f"no {kind.__name__} came"
-        message = decode_learner_message(self.socket.recv_multipart())
-        assert isinstance(message, kind), message
-        return message
-
-    def hello(self, *, pacing: str = "realtime", next_seq: int = 0) -> m.Welcome:
-        self.send(m.Hello(m.PROTOCOL, self.run_id, CONTRACT, "test", pacing, next_seq))
-        return self.receive(m.Welcome)
-
-    def transitions(self, first: int, count: int) -> m.Ack:
-        self.send(make(self.run_id, first, count))
-        return self.receive(m.Ack)
-
-    def is_turned_away(self, events: int) -> bool:
-        """Wait for one of these events of the connection's handshake."""
-        with self.socket.get_monitor_socket(events) as monitor:
-            happened = monitor.poll(int(PATIENCE_S * 1000)) != 0
-            self.socket.disable_monitor()
-        return happened
-
-    def ack(self) -> m.Ack:
-        """Return the answer to a heartbeat."""
-        self.send(m.Heartbeat(self.run_id))
-        return self.receive(m.Ack)
-
-
-@dataclass(frozen=True)
-class PolicyFile:
-    version: int
-    model: bytes
-    contract_id: str = CONTRACT
-    trunk_size: int = 0
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.model).hexdigest()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[TransitionLog]:
-    with TransitionLog(tmp_path / "log", CONTRACT) as opened:
-        yield opened
-
-
-@pytest.fixture
-def server(log: TransitionLog) -> Iterator[LearnerServer]:
-    with LearnerServer(log, COLUMNS, "tcp://127.0.0.1:*") as running:
-        yield running
-
-
-@pytest.fixture
-def controller(server: LearnerServer) -> Iterator[Controller]:
-    with Controller(server.address) as connected:
-        yield connected
-
-
-def numbers(batches: Iterator[m.Transitions] | list[m.Transitions], run_id: str) -> list[int]:
-    """Return the transitions' numbers; checks that all columns agree."""
-    found: list[int] = []
-    for batch in batches:
-        if batch.run_id != run_id:
-            continue
-        times = batch.columns["time_ns"]
-        for name, array in batch.columns.items():
-            if array.dtype != np.uint8:
-                np.testing.assert_array_equal(array.reshape(len(times), -1)[:, 0], times, name)
-        found += times.tolist()
-    return found
-
 
 # ---- exactly once --------------------------------------------------------------------------------
 
@@ -374,76 +258,6 @@ def test_a_trainer_that_is_behind_is_waited_for(log: TransitionLog) -> None:
         assert (ack.next_seq, ack.resend) == (10, True)
         assert controller.transitions(10, 10).next_seq == 20
         assert numbers(server.drain(), controller.run_id) == list(range(10, 20))
-
-
-# ---- policies ------------------------------------------------------------------------------------
-
-
-def test_a_policy_is_offered_fetched_and_judged(
-    server: LearnerServer, controller: Controller
-) -> None:
-    policy = PolicyFile(3, b"onnx" * 1000)
-    controller.hello()
-    server.publish(policy)
-    offer = controller.receive(m.PolicyOffer)
-    assert (offer.version, offer.size, offer.sha256) == (3, 4000, policy.sha256)
-    controller.send(m.PolicyRequest(3))
-    assert bytes(controller.receive(m.Policy).data) == policy.model
-    controller.send(m.PolicyResult(3, False, "too slow", 0.0))
-    controller.send(m.PolicyResult(3, True, "", 12.5))
-    controller.ack()
-    refused, accepted = server.policy_verdicts()
-    assert (refused.run_id, refused.reason) == (controller.run_id, "too slow")
-    assert (accepted.accepted, accepted.swap_ms) == (True, 12.5)
-    assert server.policy_verdicts() == []
-    assert (server.stats.policies_accepted, server.stats.policies_refused) == (1, 1)
-
-
-def test_who_holds_the_trunk_of_a_policy_gets_what_follows_it(
-    server: LearnerServer, controller: Controller
-) -> None:
-    policy = PolicyFile(3, b"trunk" * 100 + b"head", trunk_size=500)
-    trunk = hashlib.sha256(b"trunk" * 100).hexdigest()
-    controller.hello()
-    server.publish(policy)
-    controller.receive(m.PolicyOffer)
-    for held, expected in (("", policy.model), ("0" * 64, policy.model), (trunk, b"head")):
-        controller.send(m.PolicyRequest(3, held))
-        sent = controller.receive(m.Policy)
-        assert bytes(sent.data) == expected
-        assert (sent.size, sent.sha256) == (504, policy.sha256)
-        assert (sent.trunk_size, sent.trunk_sha256) == (500, trunk)
-    server.publish(PolicyFile(4, b"small"))  # without one
-    controller.receive(m.PolicyOffer)
-    controller.send(m.PolicyRequest(4, trunk))
-    sent = controller.receive(m.Policy)
-    assert bytes(sent.data) == b"small"
-    assert (sent.trunk_size, sent.trunk_sha256) == (0, "")
-
-
-def test_a_late_joiner_gets_the_newest_policy(server: LearnerServer) -> None:
-    for version in (1, 2, 3):
-        server.publish(PolicyFile(version, b"onnx%d" % version))
-    with Controller(server.address) as controller:
-        controller.hello()
-        assert controller.receive(m.PolicyOffer).version == 3
-
-
-def test_a_request_for_an_old_policy_is_answered_with_the_newest_offer(
-    server: LearnerServer, controller: Controller
-) -> None:
-    controller.hello()
-    server.publish(PolicyFile(1, b"one"))
-    controller.receive(m.PolicyOffer)
-    server.publish(PolicyFile(2, b"two"))
-    assert controller.receive(m.PolicyOffer).version == 2
-    controller.send(m.PolicyRequest(1))
-    assert controller.receive(m.PolicyOffer).version == 2
-
-
-def test_a_policy_that_cannot_be_sent_is_not_published(server: LearnerServer) -> None:
-    with pytest.raises(WireError):
-        server.publish(PolicyFile(1, b""))
 
 
 # ---- life and death ------------------------------------------------------------------------------
