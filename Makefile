@@ -1,7 +1,7 @@
 # Everything a user or CI runs. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-fci build cpp demo demo-vision demo-smoke test test-sanitize bench bench-learner bench-vision fci lint tidy format clean
+.PHONY: help setup setup-fci build cpp demo demo-vision demo-smoke test test-sanitize bench bench-learner bench-vision fci curves curves-vision lint tidy format clean
 
 VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
@@ -55,7 +55,10 @@ fci: cpp setup-fci ## drive simulated robots over their own network protocol; wr
 	@$(VENV_PYTHON) -m bench.fci $(FCI_ARGS)
 
 curves: setup ## learn PickCube with three recipes and three seeds each, draw docs/learning_curves.png (an hour)
-	@$(VENV_PYTHON) -m bench.learning_curves $(CURVES_ARGS)
+	@$(VENV_PYTHON) -m bench.learning_curves --output docs/learning_curves.png $(CURVES_ARGS)
+
+curves-vision: setup ## the same for image encoders, small and frozen, at equal wall time: docs/encoders.png (40 minutes)
+	@$(VENV_PYTHON) -m bench.learning_curves --compare vision --output docs/encoders.png $(CURVES_ARGS)
 
 lint: setup ## formatting, static checks, types
 	@$(VENV)/bin/ruff check .

@@ -80,6 +80,9 @@ class EncoderRecipe:
         False, doc="encode once an update, no target encoder (DrQ-v2); false is SERL's"
     )
     weights: str | None = setting(None, doc="file of the pretrained ResNet-10's parameters")
+    last_block: int | None = setting(
+        None, low=1, high=16, doc="where EfficientNet-Lite0 ends; fewer keep more positions; 11"
+    )
     trunk_precision: str = setting("float32", choices=tuple(PRECISIONS), doc="of frozen ones")
     cached_crops: int = setting(
         0, low=0, high=64, doc="keep a frozen trunk's features of so many crops, not the frames"
@@ -240,6 +243,8 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
         raise source.error("channels", encoder.channels, f"absent for {encoder.type}")
     if encoder.dropout is not None and not frozen:
         raise source.error("dropout", encoder.dropout, f"absent for {encoder.type}")
+    if encoder.last_block is not None and encoder.type != "mobilenet-pretrained":
+        raise source.error("last_block", encoder.last_block, f"absent for {encoder.type}")
     if (encoder.weights is not None) != (encoder.type == "resnet-pretrained"):
         allowed = 'a file for type = "resnet-pretrained" and absent for others'
         raise source.error("weights", encoder.weights, allowed)

@@ -127,6 +127,7 @@ def encoder_config(recipe: EncoderRecipe, images: tuple[str, ...]) -> EncoderCon
         join_cameras=recipe.join_cameras,
         crop=recipe.crop,
         weights=None if recipe.weights is None else Path(recipe.weights),
+        last_block=recipe.last_block,
         trunk_precision=recipe.trunk_precision,
         options=options,
     )

@@ -61,12 +61,22 @@ class FrameRing:
         self.count += 1
         return number
 
-    def take(self, numbers: Tensor) -> dict[str, Tensor]:
-        """Return copies of the frames with these numbers, {camera: (*numbers.shape, *frame)}."""
+    def take(self, numbers: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Return copies of the frames with these numbers, {camera: (*numbers.shape, *frame)}.
+
+        With a generator only one entry of each frame's first axis, drawn anew for each: then
+        (*numbers.shape, *frame[1:]).
+        """
         places = (numbers % self.capacity).flatten()
         result = {}
         for name, (shape, dtype) in self.spec.items():
-            picked = self._words[name].index_select(0, places)
+            if generator is None:
+                picked = self._words[name].index_select(0, places)
+            else:
+                entries, shape = shape[0], shape[1:]
+                drawn = torch.randint(entries, places.shape, generator=generator)
+                words = _as_words(self._arrays[name].flatten(0, 1))
+                picked = words.index_select(0, places * entries + drawn)
             result[name] = picked.view(dtype).view(*numbers.shape, *shape)
         return result
 

@@ -181,44 +181,32 @@ class ImageReplay:
         if len(self) == 0:
             raise ValueError("the replay buffer is empty: nothing to sample")
         rows = torch.randint(len(self), (batch_size,), generator=generator)
-        batch = self.take(rows)
-        if self._featurise is None:
-            return batch
-        return batch._replace(
-            observations=self._draw(batch.observations, generator),
-            next_observations=self._draw(batch.next_observations, generator),
-        )
+        return self._take(rows, None if self._featurise is None else generator)
 
     def take(self, rows: Tensor) -> Batch:
         """Return the transitions at these places, 0 the oldest one.
 
         Cached features come with all their crops, (batch, [stack,] crops, ...).
         """
+        return self._take(rows)
+
+    def _take(self, rows: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """Return the same, or with a generator one crop of each frame's features."""
         places = (rows + self._oldest) % self.capacity
         batch = self._vectors.take(places)
         windows = self._windows.index_select(0, places)
+        before, after = windows[:, :-1], windows[:, 1:]
         return batch._replace(
-            observations=self._with_images(batch.observations, windows[:, :-1]),
-            next_observations=self._with_images(batch.next_observations, windows[:, 1:]),
+            observations=self._with_images(batch.observations, before, generator),
+            next_observations=self._with_images(batch.next_observations, after, generator),
         )
 
-    def _with_images(self, states: Observations, numbers: Tensor) -> dict[str, Tensor]:
+    def _with_images(
+        self, states: Observations, numbers: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         assert not isinstance(states, Tensor)
-        images = self.frames.take(numbers.squeeze(1) if self.stack is None else numbers)
-        return {**states, **images}
-
-    def _draw(self, observations: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Choose one crop of every frame's features."""
-        drawn = dict(observations)
-        for name in self.frames.spec:
-            features = observations[name]
-            crops = self.frames.spec[name][0][0]
-            axis = 1 if self.stack is None else 2
-            flat = features.flatten(0, axis - 1)
-            chosen = torch.randint(crops, (len(flat),), generator=generator)
-            picked = flat[torch.arange(len(flat)), chosen]
-            drawn[name] = picked.view(*features.shape[:axis], *features.shape[axis + 1 :])
-        return drawn
+        numbers = numbers.squeeze(1) if self.stack is None else numbers
+        return {**states, **self.frames.take(numbers, generator)}
 
 
 def _images(observations: Mapping[str, Any]) -> dict[str, ImageRows]:

@@ -18,7 +18,7 @@ from serl_rt.learner.vision.encoders import (
     pretrained_resnet10_trunk,
 )
 from serl_rt.learner.vision.encoding import EncodingWrapper, Proprioception
-from serl_rt.learner.vision.mobilenet import pretrained_mobilenet_trunk
+from serl_rt.learner.vision.mobilenet import LAST_BLOCK, pretrained_mobilenet_trunk
 from serl_rt.learner.vision.resnet import ResNetTrunk
 from serl_rt.learner.vision.trunk import FrozenTrunk
 
@@ -46,6 +46,8 @@ class EncoderConfig:
     """Side [pixels] of the square window that encoders see of each image; None is all of it."""
     weights: Path | None = None
     """Parameters of the pretrained ResNet-10: SERL's resnet10_params.pkl, an .npz or a .pt."""
+    last_block: int | None = None
+    """Block after which EfficientNet-Lite0 ends; None is the 11th."""
     trunk_precision: str = "float32"
     """Of frozen trunks: float32 or bfloat16."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +139,9 @@ def _frozen_trunk(config: EncoderConfig) -> FrozenTrunk | None:
                 )
             return pretrained_resnet10_trunk(config.weights, precision=precision)
         case "mobilenet-pretrained":
-            return pretrained_mobilenet_trunk(precision=precision)
+            return pretrained_mobilenet_trunk(
+                last_block=config.last_block or LAST_BLOCK, precision=precision
+            )
         case "resnet-random":
             return FrozenTrunk(ResNetTrunk(), precision)
     return None

@@ -57,7 +57,8 @@ class SpatialLearnedEmbeddings(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, height, width, channel) -> (batch, channel * features)."""
-        maps = x.flatten(1, 2).permute(2, 0, 1)  # (channel, batch, pixel)
+        # (channel, batch, pixel), in order: the product's gradient is several times faster so.
+        maps = x.flatten(1, 2).permute(2, 0, 1).contiguous()
         kernel = self.kernel.flatten(0, 1).transpose(0, 1)  # (channel, pixel, feature)
         return torch.bmm(maps, kernel).transpose(0, 1).flatten(1)
 

@@ -32,7 +32,7 @@ PIXELS = {
     "sac_pixels": 64,
     "drq_rlpd_cached": 72,
 }
-FRESH = {"type": "resnet-random", "crop": 40, "cached_crops": 0}
+FRESH = {"type": "resnet-random", "last_block": None, "crop": 40, "cached_crops": 0}
 
 
 def make_contract(pixels: int = 72, cameras: tuple[str, ...] = ("front", "wrist")) -> Contract:
@@ -182,6 +182,29 @@ def test_an_update_on_cached_features_never_runs_the_trunk(tmp_path: Path) -> No
     assert np.isfinite(float(info["critic_loss"]))
 
 
+def test_fresh_crops_differ_from_cached_ones_in_nothing_else() -> None:
+    """What the comparison of the two compares."""
+    path = Path(__file__).parents[2] / "bench" / "recipes" / "drq_rlpd_fresh.toml"
+    cached = change(load_recipe("drq_rlpd_cached"), "encoder", cached_crops=0)
+    assert load_recipe(path) == dataclasses.replace(cached, name="drq_rlpd_fresh")
+
+
+def test_a_batch_has_one_crop_of_each_frame_and_in_time_all(tmp_path: Path) -> None:
+    recipe = change(load_recipe("drq_rlpd_cached"), "encoder", **FRESH | {"cached_crops": 3})
+    contract = make_contract(48)
+    agent = build_agent(recipe, contract, seed=1)
+    replay = filled(recipe, contract, agent, tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    kept = replay.take(torch.arange(len(replay)))
+    drawn = replay.sample(400, generator)
+    for part in ("observations", "next_observations"):
+        crops, picked = getattr(kept, part)["wrist"], getattr(drawn, part)["wrist"]
+        flat = crops.flatten(0, 1).flatten(1)  # (frame * crop, feature)
+        same = (picked.flatten(1)[:, None] == flat).all(2)
+        assert same.any(1).all()
+        assert same.any(0).all()
+
+
 def test_frames_in_files_are_in_the_run_folder(tmp_path: Path) -> None:
     recipe = change(load_recipe("drq_rlpd_48"), "replay", frames_in_files=True, capacity=100)
     contract = make_contract(54)
@@ -212,6 +235,7 @@ def test_a_recipe_that_does_not_suit_the_task_says_why(
         ("encoder", {"type": "mobilenet-pretrained", "channels": None}, "join_cameras"),
         ("encoder", {"dropout": 0.1}, "dropout"),
         ("encoder", {"weights": "x.pkl"}, "weights"),
+        ("encoder", {"last_block": 5}, "last_block"),
         ("encoder", {"type": "resnet-pretrained", "channels": None}, "join_cameras|weights"),
         ("training", {"compile": "on"}, "compile"),
         ("training", {"gradient_accumulation": 2}, "share_encodings"),
