@@ -46,9 +46,16 @@ def test_traced_updates_follow_eager_ones(utd_ratio: int, monkeypatch: pytest.Mo
     compare_with_eager(utd_ratio)
 
 
-def test_a_batch_in_pieces_gives_the_same_update(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("cached_rows", "piece"), [(16, 8), (4 * 16, 16), (4 * 31, 16)])
+def test_a_batch_in_pieces_gives_the_same_update(
+    cached_rows: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four critics and 32 rows: one part of 8 rows goes through at once, or two."""
     monkeypatch.setattr(compiling, "inductor", lambda graph, _: graph)
-    compare_with_eager(4, part_size=8, bc_weight=0.0)
+    monkeypatch.setattr(compiling, "CACHED_ROWS", cached_rows)
+    agent = compare_with_eager(4, part_size=8, bc_weight=0.0)
+    assert isinstance(agent.compiled, CompiledUpdates)
+    assert agent.compiled._piece_size(random_batch(32, 0)) == piece
 
 
 def test_bfloat16_is_compared_by_its_own_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +87,8 @@ def test_compiled_updates_follow_eager_ones() -> None:
 
 def compare_with_eager(
     utd_ratio: int, part_size: int | None = None, bc_weight: float = 0.1
-) -> None:
+) -> SACAgent:
+    """Return the agent whose updates were compiled."""
     eager, compiled = make_agent(bc_weight=bc_weight), make_agent(bc_weight=bc_weight)
     compiled.compiled = CompiledUpdates(compiled, part_size=part_size, required=True)
     for seed in range(6):
@@ -102,6 +110,7 @@ def compare_with_eager(
             )
         else:  # counters and the generator: the same draws were made
             assert (ours[name] == array).all(), name
+    return compiled
 
 
 def test_what_does_not_compile_stays_eager(
