@@ -91,6 +91,11 @@ COMPARISONS = {
         },
         (STEPS, SECONDS), seeds=2, max_env_steps=8_000, time_limit_s=480.0,
     ),
+    "random": Comparison(
+        "pick_cube_vision_random",
+        {"centred images": "drq_rlpd_random", "images as they are": "drq_rlpd_48"},
+        (STEPS, SECONDS), seeds=1, max_env_steps=30_000, time_limit_s=2700.0,
+    ),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ ENVIRONMENTS = {
     "serl_rt/PandaReach-v0": "reach",
     "serl_rt/PandaPickCube-v0": "pick_cube",
     "serl_rt/PandaPickCubeVision-v0": "pick_cube_vision",
+    "serl_rt/PandaPickCubeVisionRandom-v0": "pick_cube_vision_random",
     "serl_rt/PandaPegInsert-v0": "peg_insert",
     "serl_rt/PandaPegInsertVision-v0": "peg_insert_vision",
     "serl_rt/PandaPickCubeSerl-v0": "pick_cube_serl",

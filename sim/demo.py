@@ -53,6 +53,7 @@ SCENARIOS = {
     ("pick_cube", "sparse"): Scenario("rlpd_state_sparse", 20, 2),
     ("pick_cube_vision", "dense"): Scenario("drq_rlpd", 20, 2),
     ("pick_cube_vision", "sparse"): Scenario("drq_rlpd_sparse", 20, 2),
+    ("pick_cube_vision_random", "dense"): Scenario("drq_rlpd_random", 20, 4),
     ("reach", "dense"): Scenario("sac_state", 0, 2),
 }
 

@@ -38,13 +38,21 @@ def small_encoder(
     return Encoder(trunk, head)
 
 
-def convfast_encoder(image: ImageShape, *, channels: int = 16, bottleneck_dim: int = 64) -> Encoder:
+def convfast_encoder(
+    image: ImageShape,
+    *,
+    channels: int = 16,
+    bottleneck_dim: int = 64,
+    center_images: bool = False,
+) -> Encoder:
     """Four 3x3 convolutions (strides 2, 2, 2, 1) and the whole map: 64x64 pixels in 0.1 ms.
 
     Learns a plain simulated scene as fast as larger encoders do, at a fraction of their cost.
     """
     height, width, depth = image
-    trunk = ConvTrunk((channels,) * 4, (2, 2, 2, 1), padding=1, image_channels=depth)
+    trunk = ConvTrunk(
+        (channels,) * 4, (2, 2, 2, 1), padding=1, image_channels=depth, center=center_images
+    )
     shape = trunk.feature_shape(height, width)
     return Encoder(trunk, Head(shape, pooling="none", bottleneck_dim=bottleneck_dim))
 

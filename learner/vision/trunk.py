@@ -64,7 +64,11 @@ def copy_for_targets(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
 
 
 class ConvTrunk(Trunk):
-    """Convolutions with ReLU on images scaled to 0..1."""
+    """Convolutions with ReLU on images scaled to 0..1.
+
+    With `center` each channel of each image less its mean: what stands out from most of the image
+    is what is far from 0, whatever the colour of the light and of the background.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class ConvTrunk(Trunk):
         kernel_size: int = 3,
         padding: Padding = "valid",
         image_channels: int = 3,
+        center: bool = False,
     ) -> None:
         super().__init__()
         if len(channels) != len(strides):
@@ -82,6 +87,7 @@ class ConvTrunk(Trunk):
             )
         self.image_channels = image_channels
         self.padding = padding
+        self.center = center
         inputs = (image_channels, *channels[:-1])
         self.convs = nn.ModuleList(
             Conv2d(i, o, kernel_size, stride=s, padding=padding, bias=True)
@@ -103,6 +109,8 @@ class ConvTrunk(Trunk):
         if condition is not None:
             raise ValueError("a plain convolutional trunk takes no condition: use a FiLM ResNet")
         x, scale = images.to(torch.float32).permute(0, 3, 1, 2), 1.0 / 255.0
+        if self.center:
+            x = x - x.mean((2, 3), keepdim=True)
         for conv in self.convs:
             x, scale = F.relu(conv(x, scale), inplace=True), 1.0
         return x.permute(0, 2, 3, 1)

@@ -53,6 +53,18 @@ def test_convfast_is_small() -> None:
     assert sum(p.numel() for p in encoder.parameters()) < 80_000
 
 
+def test_a_centred_encoder_does_not_see_the_colour_of_the_light() -> None:
+    torch.manual_seed(0)
+    seen = images(4, 24, 24, 6) // 3 + 50
+    brighter = seen + torch.tensor([90, 0, 40, 0, 100, 10], dtype=torch.uint8)
+    centred, plain = (
+        convfast_encoder((24, 24, 6), center_images=center) for center in (True, False)
+    )
+    assert torch.allclose(centred(seen), centred(brighter), atol=1e-5)
+    assert not torch.allclose(plain(seen), plain(brighter), atol=1e-2)
+    assert not torch.allclose(centred(seen), centred(seen.roll(3, dims=1)), atol=1e-2)
+
+
 def test_frozen_trunk_never_learns_and_targets_share_it() -> None:
     encoder = frozen()
     encoder(images(2, 32, 40, 3)).sum().backward()

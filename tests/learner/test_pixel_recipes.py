@@ -28,6 +28,7 @@ from serl_rt.learner.recipe import Recipe, load_recipe, recipe_from_json
 PIXELS = {
     "drq_rlpd": 72,
     "drq_rlpd_48": 54,
+    "drq_rlpd_random": 54,
     "drq_rlpd_sparse": 72,
     "sac_pixels": 64,
     "drq_rlpd_cached": 72,
@@ -234,6 +235,7 @@ def test_a_recipe_that_does_not_suit_the_task_says_why(
         ("encoder", {"cached_crops": 4}, "cached_crops"),
         ("encoder", {"type": "mobilenet-pretrained", "channels": None}, "join_cameras"),
         ("encoder", {"dropout": 0.1}, "dropout"),
+        ("encoder", {"type": "small", "channels": None, "center_images": True}, "center_images"),
         ("encoder", {"weights": "x.pkl"}, "weights"),
         ("encoder", {"last_block": 5}, "last_block"),
         ("encoder", {"type": "resnet-pretrained", "channels": None}, "join_cameras|weights"),

@@ -64,6 +64,19 @@ def test_cameras_side_by_side() -> None:
     assert (joined[:2, 6:] == 7).all()
 
 
+def test_episodes_of_the_random_task_look_different_but_follow_their_seed() -> None:
+    env = SimArmEnv("pick_cube_vision_random")
+    assert all("cube" not in field.name for field in env.contract.observation)
+    seen = [env.reset(seed=seed)[0] for seed in (0, 1, 0)]
+    for camera in ("front", "wrist"):
+        first, second, again = (
+            observation[camera].astype(np.float64).mean((0, 1)) for observation in seen
+        )
+        assert np.abs(first - second).max() > 10.0  # of 255: another table, light or cube
+        np.testing.assert_allclose(first, again, atol=1.0)
+    env.close()
+
+
 @pytest.mark.slow
 def test_smoke_demo_learns_to_pick_from_images(tmp_path: Path) -> None:
     """The loop of `make demo-vision` with images of 54 pixels and half the batch."""
