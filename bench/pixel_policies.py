@@ -2,7 +2,9 @@
 
 import json
 import statistics
+import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.drq import DrQAgent
 from serl_rt.learner.policy_export import ActorModule, frozen_weights
 from serl_rt.learner.recipe import Recipe, load_recipe
+from serl_rt.sim.processes import Process
 
 SIDE = 128
 RATE_HZ = 20.0
@@ -29,6 +32,7 @@ RUNS = 20
 """Of torch, a repetition."""
 REPETITIONS = 3
 SWAPS = 15
+LATE_PAIRS = 3
 SWAP_INTERVAL_S = 0.5
 
 
@@ -119,19 +123,25 @@ def late_tick_rows(
 ) -> list[Row]:
     """Late ticks while policies see and are swapped, against neither, in turn.
 
-    The control acts with a policy on states at the same rate, and draws no images; pixel policies
-    are exported in both.
+    The control acts with a policy on states at the same rate and draws no images, while another
+    process does an image policy's work; image policies are exported in both.
     """
     control_file = endless_task(folder, "pick_cube", RATE_HZ)
     state = state_exporter(load_task(control_file))
+    path = folder / "load.onnx"
+    write_policy_file(source.export(1, 0), path)
+    load = [sys.executable, "-m", "bench.acting_load", str(task_file), str(path),
+            str(RATE_HZ), str(SWAP_INTERVAL_S)]  # fmt: skip
     late: dict[bool, list[float]] = {True: [], False: []}
-    for repetition in range(2):
+    for repetition in range(LATE_PAIRS):
         for pixels in (False, True):
-            ticks = late_ticks(
-                folder, f"pixels-{'swaps' if pixels else 'control'}{repetition}",
-                task_file if pixels else control_file, source if pixels else state, source,
-                seconds=seconds, interval_s=SWAP_INTERVAL_S, swapping=pixels,
-            )  # fmt: skip
+            name = f"pixels-{'swaps' if pixels else 'control'}{repetition}"
+            with nullcontext() if pixels else Process(name + "-load", load, folder / "load.log"):
+                ticks = late_ticks(
+                    folder, name, task_file if pixels else control_file,
+                    source if pixels else state, source,
+                    seconds=seconds, interval_s=SWAP_INTERVAL_S, swapping=pixels,
+                )  # fmt: skip
             late[pixels].append(ticks)
-    control = f"a state policy for the same {seconds:.0f} s, no swaps"
+    control = f"a state policy for the same {seconds:.0f} s, its work done by another process"
     return [make_row("late_ticks_with_pixel_swaps", "ticks", late[True], control, late[False])]
