@@ -5,74 +5,22 @@
 #include <atomic>
 #include <cstdint>
 #include <optional>
-#include <string>
 
+#include "core/controller_config.hpp"
 #include "core/fault.hpp"
 #include "core/impedance.hpp"
 #include "core/joint_move.hpp"
 #include "core/limits.hpp"
 #include "core/mailbox.hpp"
-#include "core/ring.hpp"
 #include "core/seqlock.hpp"
 #include "core/target_check.hpp"
 #include "core/target_filter.hpp"
+#include "core/tick_record.hpp"
 #include "core/torque_fade.hpp"
 #include "core/types.hpp"
 #include "core/wrench.hpp"
 
 namespace serl_rt {
-
-struct ControllerConfig {
-  CartesianGains gains;
-  JointGains joint_gains;
-  Vec7 guiding_damping{1.0, 1.0, 1.0, 1.0, 0.3, 0.3, 0.3};  // [Nm s/rad] kGravityCompensation
-  double gains_time_constant_s = 0.2;                       // [s] SERL's filter of the gains
-  TargetFilterConfig filter;
-  RobotLimits limits = fr3_limits();
-  JointWall wall;
-  VelocityWall velocity_wall;
-  JointStop stop;
-  Workspace workspace;
-  TargetSpeedLimits speed;
-  WrenchConfig wrench;
-  double mode_fade_s = 0.06;     // [s] in which the torque of the mode before fades out
-  double move_fraction = 0.5;    // of dq_max and ddq_max, for kJointMove
-  double move_tolerance = 0.02;  // [rad] a move is done when each joint is this close,
-  double move_settle_s = 1.0;    // [s] or at the latest this long after the reference arrived
-  // [rad] posture of the redundant joint. Unset: q at start(), or the last joint move's goal.
-  std::optional<Vec7> nullspace_posture;
-};
-
-// Empty, or the first thing that is wrong: name, value, what is allowed.
-std::string validate(const ControllerConfig& config);
-
-// When a tick began and how long the work took: only the loop around the controller knows.
-struct TickTiming {
-  std::int64_t monotonic_ns = 0;  // [ns] steady clock at the sample
-  std::int64_t period_ns = 0;     // [ns] since the sample before; 0: the first
-  std::int64_t compute_ns = 0;    // [ns] that the tick before took
-};
-
-// What happened in one tick.
-struct TickRecord {
-  std::int64_t time_ns = 0;         // robot clock
-  TickTiming timing;                // zero where nobody keeps the time
-  Vec7 q = Vec7::Zero();            // [rad]
-  Vec7 dq = Vec7::Zero();           // [rad/s]
-  Vec7 tau_J = Vec7::Zero();        // [Nm] measured
-  Vec6 O_F_ext = Vec6::Zero();      // [N, Nm] external wrench, base frame
-  Pose measured;                    // O_T_EE
-  Pose reference;                   // what the law followed; the measured pose in joint modes
-  Pose target;                      // where the reference goes; the same in joint modes
-  Vec7 q_reference = Vec7::Zero();  // [rad] what the law followed; q in the other modes
-  Vec7 tau_law = Vec7::Zero();      // [Nm] before fade and limits
-  Vec7 tau = Vec7::Zero();          // [Nm] commanded
-  Mode mode = Mode::kHold;
-  FaultSet faults;
-  std::uint64_t target_sequence = 0;
-  std::uint64_t policy_version = 0;
-};
-using RecordRing = Ring<TickRecord, 1024>;
 
 // Where the controller stands after a tick: all of the same tick.
 struct ControllerStatus {
