@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "policy/tensors.hpp"
 
 namespace serl_rt {
 namespace {
@@ -101,34 +102,6 @@ Ort::SessionOptions session_options() {
   return options;
 }
 
-enum class Element { kFloat, kByte, kOther };
-
-struct Tensor {
-  std::string name;
-  std::vector<std::int64_t> shape;
-  Element element = Element::kOther;
-};
-
-const char* to_string(Element element) noexcept {
-  switch (element) {
-    case Element::kFloat:
-      return "float32";
-    case Element::kByte:
-      return "uint8";
-    case Element::kOther:
-      break;
-  }
-  return "(neither float32 nor uint8)";
-}
-
-std::string describe(const Tensor& tensor) {
-  std::string shape;
-  for (const std::int64_t n : tensor.shape) {
-    shape += (shape.empty() ? "" : ", ") + (n < 0 ? std::string("?") : std::to_string(n));
-  }
-  return tensor.name + " " + to_string(tensor.element) + " (" + shape + ")";
-}
-
 Tensor make_tensor(std::string name, const Ort::TypeInfo& type) {
   Tensor tensor{std::move(name), {}, Element::kOther};
   if (type.GetONNXType() == ONNX_TYPE_TENSOR) {
@@ -162,46 +135,6 @@ std::vector<Tensor> outputs(const Ort::Session& session) {
                                   session.GetOutputTypeInfo(i)));
   }
   return tensors;
-}
-
-// The fields, the images, the noise.
-std::vector<Tensor> expected_inputs(const Contract& contract) {
-  std::vector<Tensor> tensors;
-  for (const ObservationField& field : contract.observation) {
-    Tensor tensor{field.name, {1}, Element::kFloat};
-    tensor.shape.insert(tensor.shape.end(), field.shape.begin(), field.shape.end());
-    tensors.push_back(std::move(tensor));
-  }
-  for (const ImageField& image : contract.images) {
-    tensors.push_back({image.name, {1, image.height, image.width, 3}, Element::kByte});
-  }
-  tensors.push_back({"noise", {1, contract.action_dim()}, Element::kFloat});
-  return tensors;
-}
-
-// Throws Error unless both sides have the same tensors, in any order.
-void check_tensors(const char* side, const std::vector<Tensor>& found,
-                   const std::vector<Tensor>& expected) {
-  const auto named = [](const std::vector<Tensor>& tensors, const std::string& name) {
-    return std::find_if(tensors.begin(), tensors.end(),
-                        [&](const Tensor& tensor) { return tensor.name == name; });
-  };
-  for (const Tensor& tensor : expected) {
-    const auto match = named(found, tensor.name);
-    if (match == found.end()) {
-      throw Error(std::string("policy: ") + side + " " + describe(tensor) + " is missing");
-    }
-    if (match->shape != tensor.shape || match->element != tensor.element) {
-      throw Error(std::string("policy: ") + side + " is " + describe(*match) + ": must be " +
-                  describe(tensor));
-    }
-  }
-  for (const Tensor& tensor : found) {
-    if (named(expected, tensor.name) == expected.end()) {
-      throw Error(std::string("policy: ") + side + " " + describe(tensor) +
-                  " is not in the contract");
-    }
-  }
 }
 
 }  // namespace
@@ -256,8 +189,7 @@ void PolicySession::bind(const Contract& contract) {
   const std::vector<Tensor> expected = expected_inputs(contract);
   try {
     check_tensors("input", inputs(impl_->session), expected);
-    check_tensors("output", outputs(impl_->session),
-                  {{"action", {1, contract.action_dim()}, Element::kFloat}});
+    check_tensors("output", outputs(impl_->session), expected_outputs(contract));
     impl_->allocate(contract);
     impl_->bind(expected);
   } catch (const Ort::Exception& error) {
