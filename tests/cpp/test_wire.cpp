@@ -7,6 +7,7 @@
 #include <random>
 
 #include "golden_wire.hpp"
+#include "link/operator_wire.hpp"
 
 using namespace serl_rt;
 

@@ -12,7 +12,7 @@
 #include "core/controller.hpp"
 #include "drivers/driver.hpp"
 #include "link/command.hpp"
-#include "link/wire.hpp"
+#include "link/operator_wire.hpp"
 
 namespace serl_rt {
 

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "link/command.hpp"
+#include "link/operator_wire.hpp"
 #include "link/socket.hpp"
-#include "link/wire.hpp"
 
 namespace serl_rt {
 

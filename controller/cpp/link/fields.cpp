@@ -117,4 +117,23 @@ void Fields::wrong(std::string_view key, const std::string& expected) const {
   refuse(path(key), at(key), expected);
 }
 
+namespace wire {
+
+Fields header_of(const Frames& frames) {
+  if (frames.empty()) throw WireError("an empty message");
+  return Fields(unpack(frames[0]));
+}
+
+void expect_frames(const Fields& fields, const Frames& frames, std::size_t expected) {
+  if (frames.size() == expected) return;
+  throw WireError(fields.type() + " has " + std::to_string(frames.size()) + " frames; expected " +
+                  std::to_string(expected));
+}
+
+[[noreturn]] void unexpected(const Fields& fields, const char* allowed) {
+  throw WireError("unexpected message type \"" + fields.type().substr(0, 60) +
+                  "\"; expected one of " + allowed);
+}
+
+}  // namespace wire
 }  // namespace serl_rt

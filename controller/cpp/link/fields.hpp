@@ -1,10 +1,12 @@
-// Reads the fields of a message header; whatever is missing or wrong throws a WireError naming it.
+// Reads the frames of a message and the fields of its header; whatever is missing or wrong throws a
+// WireError naming it.
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "link/value.hpp"
 
@@ -43,4 +45,14 @@ class Fields {
   std::string type_;
 };
 
+namespace wire {
+
+using Frames = std::vector<BytesView>;  // views of somebody else's bytes
+
+// The header of a message.
+Fields header_of(const Frames& frames);
+void expect_frames(const Fields& fields, const Frames& frames, std::size_t expected);
+[[noreturn]] void unexpected(const Fields& fields, const char* allowed);
+
+}  // namespace wire
 }  // namespace serl_rt

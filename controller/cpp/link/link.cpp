@@ -2,15 +2,13 @@
 
 #include <sys/random.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
-#include "core/ring.hpp"
-#include "link/image_pool.hpp"
+#include "link/transition_queue.hpp"
 #include "link/wire.hpp"
 
 namespace serl_rt {
@@ -19,7 +17,6 @@ namespace {
 using Clock = Outbox::Clock;
 using std::chrono::milliseconds;
 
-constexpr std::size_t kRingSize = 1024;
 constexpr milliseconds kHelloPause{250};
 constexpr milliseconds kRefusedPause{3000};
 constexpr std::size_t kMaxFrameBytes = wire::kMaxPolicyBytes;
@@ -53,7 +50,7 @@ class Link::Impl {
         config_(std::move(config)),
         layout_(std::move(layout)),
         run_id_(random_run_id()),
-        pool_(layout_.image_bytes()),
+        queue_(layout_),
         outbox_(layout_, config_.outbox),
         intake_(config_.contract_id, std::move(on_policy), wake_),
         socket_(connected_socket()) {
@@ -70,14 +67,7 @@ class Link::Impl {
   // ---- policy thread ----
 
   bool push(const Transition& transition, const StepImages& images) noexcept {
-    if (!try_push(transition, images)) {
-      last_.reset();
-      not_taken_.fetch_add(1, std::memory_order_relaxed);
-      return false;
-    }
-    last_ = {transition.episode, transition.step};
-    pushed_.fetch_add(1, std::memory_order_release);
-    return true;
+    return queue_.push(transition, images);
   }
 
   // Waits for `ready`, which reads only atomics, while the link's thread sends without lingering.
@@ -96,11 +86,10 @@ class Link::Impl {
   }
 
   bool may_produce(std::uint64_t produced) const noexcept {
-    return credit_.load() > produced && pushed_.load() - taken_.load() < kRingSize &&
-           (layout_.image_bytes() == 0 || pool_.has(2));
+    return credit_.load() > produced && queue_.has_room();
   }
 
-  bool all_acknowledged() const noexcept { return acknowledged_.load() >= pushed_.load(); }
+  bool all_acknowledged() const noexcept { return acknowledged_.load() >= queue_.pushed(); }
 
   // ---- any thread ----
 
@@ -110,8 +99,8 @@ class Link::Impl {
       const std::lock_guard lock(mutex_);
       stats = stats_;
     }
-    stats.pushed = pushed_.load();
-    stats.not_taken = not_taken_.load();
+    stats.pushed = queue_.pushed();
+    stats.not_taken = queue_.refused();
     stats.acknowledged = acknowledged_.load();
     stats.credit = credit_.load();
     return stats;
@@ -121,42 +110,6 @@ class Link::Impl {
 
  private:
   enum class Session { kHello, kReady, kRefused };
-
-  // A transition on its way to the link's thread, its images in the pool.
-  struct Pushed {
-    Transition transition;
-    std::optional<ImagePool::Index> observation;
-    std::optional<ImagePool::Index> next;
-  };
-
-  struct Place {
-    std::uint32_t episode;
-    std::uint32_t step;
-  };
-
-  // ---- policy thread ----
-
-  bool try_push(const Transition& transition, const StepImages& images) noexcept {
-    outgoing_.transition = transition;
-    if (layout_.image_bytes() > 0) {
-      const bool continues =
-          last_ && last_->episode == transition.episode && last_->step + 1 == transition.step;
-      if (pushed_.load() - taken_.load() >= kRingSize || !pool_.has(continues ? 1 : 2) ||
-          images.next.size() != layout_.image_bytes() ||
-          images.observation.size() != layout_.image_bytes()) {
-        return false;
-      }
-      outgoing_.observation = continues ? std::nullopt : put(images.observation);
-      outgoing_.next = put(images.next);
-    }
-    return ring_.try_push(outgoing_);
-  }
-
-  std::optional<ImagePool::Index> put(BytesView image) noexcept {
-    const auto index = pool_.take();
-    if (index) std::copy(image.begin(), image.end(), pool_[*index].begin());
-    return index;
-  }
 
   // ---- the link's thread ----
 
@@ -192,15 +145,10 @@ class Link::Impl {
   // Numbers what the policy thread pushed. A full spool leaves the rest in the ring, and then
   // push() is refused: nothing that was taken is lost.
   void take_pushed(Clock::time_point now) {
-    while (!outbox_.spool().full() && ring_.try_pop(incoming_)) {
-      const auto view = [this](const auto& index) {
-        return index ? BytesView(pool_[*index]) : BytesView();
-      };
-      outbox_.push(incoming_.transition, now, {view(incoming_.observation), view(incoming_.next)});
-      if (incoming_.observation) pool_.give_back(*incoming_.observation);
-      if (incoming_.next) pool_.give_back(*incoming_.next);
-      taken_.fetch_add(1);
-    }
+    const auto take = [&](const Transition& transition, const StepImages& images) {
+      outbox_.push(transition, now, images);
+    };
+    while (!outbox_.spool().full() && queue_.pop(take)) continue;
   }
 
   void handle(Received message, Clock::time_point now) {
@@ -335,11 +283,7 @@ class Link::Impl {
   const std::string run_id_;
 
   // between the policy thread and the link's
-  Ring<Pushed, kRingSize> ring_;
-  ImagePool pool_;
-  std::atomic<std::uint64_t> pushed_ = 0;
-  std::atomic<std::uint64_t> not_taken_ = 0;
-  std::atomic<std::uint64_t> taken_ = 0;  // out of the ring
+  TransitionQueue queue_;
   std::atomic<std::uint64_t> acknowledged_ = 0;
   std::atomic<std::uint64_t> credit_ = 0;
   std::atomic<bool> waiting_ = false;  // the policy thread waits: do not linger
@@ -348,10 +292,6 @@ class Link::Impl {
   mutable std::mutex mutex_;  // stats_, and for changed_
   std::condition_variable changed_;
   LinkStats stats_;  // what is not an atomic above
-
-  // the policy thread
-  Pushed outgoing_;
-  std::optional<Place> last_;  // of the transition that was taken last; none: it was refused
 
   // the link's thread
   WakeUp wake_;
@@ -362,7 +302,6 @@ class Link::Impl {
   std::optional<Clock::time_point> hello_at_;
   Clock::time_point heard_at_ = Clock::now();
   Clock::time_point heartbeat_at_{};
-  Pushed incoming_;
   PackedColumns columns_;
   std::vector<BytesView> frames_;
   std::thread thread_;

@@ -1,6 +1,6 @@
 #include "link/state_publisher.hpp"
 
-#include "link/wire.hpp"
+#include "link/operator_wire.hpp"
 
 namespace serl_rt {
 

@@ -1,11 +1,6 @@
 #include "link/wire.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstring>
-
-#include "link/fields.hpp"
 
 namespace serl_rt::wire {
 namespace {
@@ -55,12 +50,6 @@ std::vector<Column> columns_from(const Value& value) {
     columns.push_back(std::move(column));
   }
   return columns;
-}
-
-void expect_frames(const Fields& fields, const Frames& frames, std::size_t expected) {
-  if (frames.size() == expected) return;
-  throw WireError(fields.type() + " has " + std::to_string(frames.size()) + " frames; expected " +
-                  std::to_string(expected));
 }
 
 // Rows of the sparse columns: how many of the `count` transitions start anew. Throws WireError when
@@ -134,55 +123,6 @@ Policy policy_from(const Fields& fields, const Frames& frames) {
                     ", with a trunk of " + std::to_string(message.trunk_size));
   }
   return message;
-}
-
-Fields open(const Frames& frames) {
-  if (frames.empty()) throw WireError("an empty message");
-  return Fields(unpack(frames[0]));
-}
-
-[[noreturn]] void unexpected(const Fields& fields, const char* allowed) {
-  throw WireError("unexpected message type \"" + fields.type().substr(0, 60) +
-                  "\"; expected one of " + allowed);
-}
-
-template <class... Arrays>
-std::vector<Bytes> with_arrays(Bytes header, const Arrays&... arrays) {
-  const auto bytes_of = [](const auto& array) {
-    const auto* data = reinterpret_cast<const std::byte*>(array.data());
-    return Bytes(data, data + sizeof(double) * static_cast<std::size_t>(array.size()));
-  };
-  const auto* topic = reinterpret_cast<const std::byte*>(kStateTopic.data());
-  return {Bytes(topic, topic + kStateTopic.size()), std::move(header), bytes_of(arrays)...};
-}
-
-struct KindName {
-  std::string_view name;
-  std::size_t length;  // 0: whatever the contract says
-};
-constexpr std::array<KindName, 4> kKinds{
-    {{"pose", 7}, {"joints", 7}, {"wrench", 6}, {"action", 0}}};
-
-StreamTarget stream_target_from(const Fields& fields) {
-  StreamTarget target;
-  const std::string name = fields.choice("kind", {"pose", "joints", "wrench", "action"});
-  const auto kind = std::find_if(kKinds.begin(), kKinds.end(),
-                                 [&](const KindName& known) { return known.name == name; });
-  target.kind = static_cast<StreamTarget::Kind>(kind - kKinds.begin());
-  const Value::List* values = fields.at("values").list();
-  if (values == nullptr || values->empty() || values->size() > StreamTarget::kMaxValues ||
-      (kind->length != 0 && values->size() != kind->length)) {
-    throw WireError("target.values is not a list of the kind's length");
-  }
-  for (const Value& value : *values) {
-    target.values.push_back(check_number("target.values", value));
-  }
-  target.timeout_s = fields.number("timeout_s");
-  if (target.timeout_s < StreamTarget::kMinTimeout ||
-      target.timeout_s > StreamTarget::kMaxTimeout) {
-    throw WireError("target.timeout_s is outside [0.02, 5] s");
-  }
-  return target;
 }
 
 }  // namespace
@@ -260,42 +200,8 @@ Bytes encode(const HelloRequired&) { return pack({{"type", "hello_required"}}); 
 
 Bytes encode(const Refused& m) { return pack({{"type", "refused"}, {"reason", m.reason}}); }
 
-Bytes encode(const Command& m) {
-  return pack({{"type", "command"}, {"id", m.id}, {"name", m.name}, {"args", m.args}});
-}
-
-Bytes encode(const Reply& m) {
-  return pack(
-      {{"type", "reply"}, {"id", m.id}, {"ok", m.ok}, {"error", m.error}, {"result", m.result}});
-}
-
-Bytes encode(const StreamTarget& m) {
-  Value::List values(m.values.begin(), m.values.end());
-  return pack({{"type", "target"},
-               {"kind", kKinds[static_cast<std::size_t>(m.kind)].name},
-               {"values", std::move(values)},
-               {"timeout_s", m.timeout_s}});
-}
-
-std::vector<Bytes> encode(const StateSample& m) {
-  const auto seven = [](const Pose& pose) {
-    Vec7 values;
-    values << pose.position, pose.orientation.coeffs();  // coeffs: x y z w
-    return values;
-  };
-  // Row by row, as numpy has it.
-  const Eigen::Matrix<double, 6, 7, Eigen::RowMajor> jacobian = m.state.zero_jacobian;
-  return with_arrays(pack({{"type", "state"},
-                           {"sequence", m.sequence},
-                           {"time_ns", m.state.time_ns},
-                           {"status", m.status}}),
-                     m.state.q, m.state.dq, m.state.tau_J, seven(m.state.O_T_EE),
-                     tcp_twist(m.state), m.state.O_F_ext, Eigen::Matrix<double, 1, 1>(m.gripper),
-                     jacobian, seven(m.reference));
-}
-
 ControllerMessage decode_controller_message(const Frames& frames) {
-  const Fields fields = open(frames);
+  const Fields fields = header_of(frames);
   const std::string& type = fields.type();
   if (type == "transitions") return transitions_from(fields, frames);
   const auto single = [&] { expect_frames(fields, frames, 1); };
@@ -326,7 +232,7 @@ ControllerMessage decode_controller_message(const Frames& frames) {
 }
 
 LearnerMessage decode_learner_message(const Frames& frames) {
-  const Fields fields = open(frames);
+  const Fields fields = header_of(frames);
   const std::string& type = fields.type();
   if (type == "policy") return policy_from(fields, frames);
   const auto single = [&] { expect_frames(fields, frames, 1); };
@@ -355,23 +261,6 @@ LearnerMessage decode_learner_message(const Frames& frames) {
     return Refused{fields.text("reason")};
   }
   unexpected(fields, "welcome, ack, policy_offer, policy, hello_required, refused");
-}
-
-OperatorMessage decode_operator_message(const Frames& frames) {
-  const Fields fields = open(frames);
-  if (fields.type() != "command" && fields.type() != "target") {
-    unexpected(fields, "command or target");
-  }
-  expect_frames(fields, frames, 1);
-  if (fields.type() == "target") return stream_target_from(fields);
-  return Command{fields.u64("id"), fields.name("name"), fields.map("args")};
-}
-
-Reply decode_reply(const Frames& frames) {
-  const Fields fields = open(frames);
-  if (fields.type() != "reply") unexpected(fields, "reply");
-  expect_frames(fields, frames, 1);
-  return {fields.u64("id"), fields.flag("ok"), fields.text("error"), fields.at("result")};
 }
 
 }  // namespace serl_rt::wire

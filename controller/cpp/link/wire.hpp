@@ -1,6 +1,6 @@
-// The messages of docs/architecture.md section 5, as bytes and back; export/wire.py is the
-// counterpart, byte for byte. Decoding throws WireError, nothing else, and allocates nothing before
-// it has checked the size.
+// The messages between controller and learner (docs/architecture.md section 5), as bytes and back;
+// export/wire.py is the counterpart, byte for byte. Decoding throws WireError, nothing else, and
+// allocates nothing before it has checked the size.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/types.hpp"
+#include "link/fields.hpp"
 #include "link/layout.hpp"
 #include "link/value.hpp"
 
@@ -17,8 +17,6 @@ namespace serl_rt::wire {
 inline constexpr std::uint32_t kProtocol = 1;
 inline constexpr std::size_t kMaxCount = 4096;  // transitions of a message
 inline constexpr std::size_t kMaxPolicyBytes = std::size_t{256} * 1024 * 1024;
-
-using Frames = std::vector<BytesView>;  // views of somebody else's bytes
 
 // ---- controller -> learner ----
 
@@ -96,45 +94,7 @@ struct Refused {
   std::string reason;
 };
 
-// ---- controller <-> operator ----
-
-struct Command {
-  std::uint64_t id = 0;
-  std::string name;
-  Value::Map args;
-};
-
-struct Reply {
-  std::uint64_t id = 0;
-  bool ok = false;
-  std::string error;  // empty when ok
-  Value result;
-};
-
-// One of a stream of targets: not answered, the newest counts.
-struct StreamTarget {
-  enum class Kind { kPose, kJoints, kWrench, kAction };
-  static constexpr double kMinTimeout = 0.02;  // [s]
-  static constexpr double kMaxTimeout = 5.0;
-  static constexpr std::size_t kMaxValues = 32;
-
-  Kind kind = Kind::kPose;
-  std::vector<double> values;  // finite; pose 7, joints 7, wrench 6, action: the contract's length
-  double timeout_s = 0.5;      // without another one after this long the arm holds
-};
-
-inline constexpr std::string_view kStateTopic = "state";
-
-struct StateSample {
-  std::uint64_t sequence = 0;
-  Value::Map status;
-  State state;
-  double gripper = 0.0;  // opening fraction
-  Pose reference;        // what the impedance law follows
-};
-
 using ControllerMessage = std::variant<Hello, Transitions, PolicyRequest, PolicyResult, Heartbeat>;
-using OperatorMessage = std::variant<Command, StreamTarget>;
 using LearnerMessage = std::variant<Welcome, Ack, PolicyOffer, Policy, HelloRequired, Refused>;
 
 // The first frame of each message; the arrays of Transitions and the data of Policy follow it.
@@ -149,17 +109,9 @@ Bytes encode(const PolicyOffer& message);
 Bytes encode(const Policy& message);
 Bytes encode(const HelloRequired& message);
 Bytes encode(const Refused& message);
-Bytes encode(const Command& message);
-Bytes encode(const Reply& message);
-Bytes encode(const StreamTarget& message);
-
-// All frames of a state message: topic, header, arrays.
-std::vector<Bytes> encode(const StateSample& message);
 
 // Views in the results point into `frames`.
 ControllerMessage decode_controller_message(const Frames& frames);
 LearnerMessage decode_learner_message(const Frames& frames);
-OperatorMessage decode_operator_message(const Frames& frames);
-Reply decode_reply(const Frames& frames);
 
 }  // namespace serl_rt::wire
