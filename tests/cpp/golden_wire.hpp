@@ -39,4 +39,17 @@ inline Bytes to_bytes(std::string_view text) {
   return {data, data + text.size()};
 }
 
+inline const std::string kGoldenRunId = "0123456789abcdef0123456789abcdef";
+
+// What decoding says is wrong; empty: nothing.
+template <class Decode>
+std::string error_of(const Decode& decode, const std::vector<Bytes>& frames) {
+  try {
+    decode(views(frames));
+  } catch (const WireError& error) {
+    return error.what();
+  }
+  return "";
+}
+
 }  // namespace serl_rt
