@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "app/controller_app.hpp"
 #include "app/data_files.hpp"
+#include "app/run_controller.hpp"
 #include "own_arm_driver.hpp"
 
 int main(int argc, char** argv) {

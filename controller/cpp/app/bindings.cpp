@@ -11,8 +11,8 @@
 
 #include "app/bind_sim_robot.hpp"
 #include "app/config.hpp"
-#include "app/controller_app.hpp"
 #include "app/python_driver.hpp"
+#include "app/run_controller.hpp"
 #include "app/sim_env.hpp"
 #include "app/wakeup.hpp"
 #include "core/error.hpp"

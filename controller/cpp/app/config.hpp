@@ -5,21 +5,12 @@
 #include <optional>
 #include <string>
 
-#include "core/controller.hpp"
-#include "drivers/gripper_config.hpp"
-#include "drivers/pose_task.hpp"
-#include "drivers/robot_config.hpp"
-#include "drivers/sim_tasks.hpp"
+#include "app/config_cell.hpp"
+#include "core/controller_config.hpp"
 #include "policy/contract.hpp"
 #include "policy/environment.hpp"
 
 namespace serl_rt {
-
-// More reflexes than these in the window, and a person has to look before the arm moves again.
-struct RecoveryLimit {
-  int reflexes = 5;
-  double window_s = 60.0;
-};
 
 struct TaskConfig {
   std::string name;

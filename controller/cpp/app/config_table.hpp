@@ -7,9 +7,14 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/types.hpp"
+
 namespace serl_rt {
+
+inline constexpr double kFullTurn = 6.283185307179586;  // [rad]
 
 class ConfigTable {
  public:
@@ -34,6 +39,16 @@ class ConfigTable {
   // `size` 0: any length.
   std::vector<double> numbers(const std::string& key, std::size_t size, double low, double high,
                               std::optional<std::vector<double>> fallback = std::nullopt);
+
+  template <int N>
+  using Vector = Eigen::Matrix<double, N, 1>;
+  template <int N>
+  Vector<N> vector(const std::string& key, double low, double high,
+                   const std::optional<Vector<N>>& fallback = std::nullopt) {
+    std::optional<std::vector<double>> values;
+    if (fallback) values.emplace(fallback->begin(), fallback->end());
+    return Vector<N>(numbers(key, N, low, high, std::move(values)).data());
+  }
 
   // The whole table as JSON, with `extra` added as a text under `key`; every key counts as asked
   // for.

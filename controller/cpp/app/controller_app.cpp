@@ -10,7 +10,6 @@
 #include "app/cameras.hpp"
 #include "app/realtime.hpp"
 #include "core/error.hpp"
-#include "policy/session.hpp"
 
 namespace serl_rt {
 namespace {
@@ -21,10 +20,6 @@ constexpr std::size_t kSuccessWindow = 20;  // episodes, for the progress line
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-void warn(const std::string& sentence) {
-  std::fprintf(stderr, "[control] warning: %s\n", sentence.c_str());
 }
 
 std::filesystem::path store_folder(const Options& options, const TaskConfig& task) {
@@ -238,15 +233,15 @@ Summary ControllerApp::run(const SignalGuard& signals) {
       stop_policy_ = true;
     }
     policies_.collect();
-    report_refusals();
-    report_recordings();
+    report();
+    if (link_ != nullptr && !link_->stats().failure.empty()) stop_policy_ = true;
     if (now_s() >= next_progress_s) {
       report_progress();
       next_progress_s += kProgressInterval_s;
     }
   }
   stop();
-  report_recordings();
+  if (recorder_ != nullptr) console_.tell(recorder_->status());
   if (!policy_failure_.empty()) throw Error(policy_failure_);
   if (driver_lost_) throw Error("--driver " + options_.driver + ": " + connection_.failure());
   return summarise();
@@ -260,40 +255,11 @@ void ControllerApp::stop() {
   if (recorder_ != nullptr) recorder_->finish();
 }
 
-void ControllerApp::report_refusals() {
-  const PolicyStatus policies = policies_.status();
-  if (policies.last_refusal != last_refusal_) {
-    last_refusal_ = policies.last_refusal;
-    warn("a policy was refused: " + last_refusal_);
-  }
-  if (receiver_ != nullptr) {
-    const CameraStats cameras = receiver_->stats();
-    if (cameras.last_refusal != camera_refusal_) {
-      camera_refusal_ = cameras.last_refusal;
-      warn("an image was refused: " + camera_refusal_);
-    }
-  }
-  if (link_ == nullptr) return;
-  const LinkStats link = link_->stats();
-  if (link.refusal != link_refusal_) {
-    link_refusal_ = link.refusal;
-    if (!link_refusal_.empty()) warn("the learner refuses this controller: " + link_refusal_);
-  }
-  if (!link.failure.empty()) stop_policy_ = true;
-}
-
-void ControllerApp::report_recordings() {
-  if (recorder_ == nullptr) return;
-  const RecorderStatus status = recorder_->status();
-  if (status.last_file != recording_) {
-    recording_ = status.last_file;
-    std::fprintf(stderr, "[control] recorded (%s): %s\n", status.last_cause.c_str(),
-                 recording_.c_str());
-  }
-  if (status.failure != recorder_failure_) {
-    recorder_failure_ = status.failure;
-    if (!recorder_failure_.empty()) warn("nothing was recorded: " + recorder_failure_);
-  }
+void ControllerApp::report() {
+  console_.tell(policies_.status());
+  if (receiver_ != nullptr) console_.tell(receiver_->stats());
+  if (link_ != nullptr) console_.tell(link_->stats());
+  if (recorder_ != nullptr) console_.tell(recorder_->status());
 }
 
 void ControllerApp::report_progress() {
@@ -339,30 +305,6 @@ Summary ControllerApp::summarise() const {
   summary.episodes = episodes_;
   summary.not_granted = not_granted_;
   return summary;
-}
-
-int run_controller(std::span<const std::string> arguments, const Options& defaults) {
-  int exit_status = 0;
-  const auto options = parse_options(arguments, defaults, exit_status);
-  if (!options) return exit_status;
-  try {
-    if (!options->onnxruntime.empty()) set_onnxruntime_hint(options->onnxruntime);
-    const SignalGuard signals;
-    ControllerApp app(*options);
-    const Summary summary = app.run(signals);
-    if (!options->summary.empty()) write_summary(summary, options->summary);
-    if (!options->quiet) std::fprintf(stderr, "[control] %s\n", headline(summary).c_str());
-    if (!summary.acknowledged) {
-      warn("the learner has not acknowledged everything: " +
-           std::to_string(summary.link.pushed - summary.link.acknowledged) +
-           " transitions are lost");
-      return 3;
-    }
-    return 0;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "serl-rt control: error: %s\n", error.what());
-    return 1;
-  }
 }
 
 }  // namespace serl_rt

@@ -6,12 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "app/config.hpp"
+#include "app/console.hpp"
 #include "app/flight_recorder.hpp"
 #include "app/options.hpp"
 #include "app/policy_loop.hpp"
@@ -48,8 +48,7 @@ class ControllerApp {
   void run_control_thread();
   void run_policy_thread();
   bool drain();
-  void report_refusals();
-  void report_recordings();
+  void report();
   void report_progress();
   void stop();
   Summary summarise() const;
@@ -89,15 +88,7 @@ class ControllerApp {
   std::vector<std::string> not_granted_;
   std::string policy_failure_;
   std::atomic<bool> acknowledged_ = true;
-  // Main thread: already printed.
-  std::string last_refusal_;
-  std::string link_refusal_;
-  std::string camera_refusal_;
-  std::string recording_;
-  std::string recorder_failure_;
+  Console console_;  // main thread
 };
-
-// Parses the arguments, runs, writes the summary. The exit status of the program.
-int run_controller(std::span<const std::string> arguments, const Options& defaults);
 
 }  // namespace serl_rt

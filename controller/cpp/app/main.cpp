@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "app/controller_app.hpp"
 #include "app/data_files.hpp"
+#include "app/run_controller.hpp"
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
