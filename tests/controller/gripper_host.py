@@ -1,17 +1,14 @@
 """The C++ gripper in a process of its own, for the tests of its drivers."""
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-HOST = str(BUILD / "tests/cpp/gripper_host")
+from cpp_program import program
+
 Status = dict[str, Any]
 
 
@@ -46,7 +43,7 @@ class Client:
 @contextmanager
 def gripper(kind: str, address: str, *options: str) -> Iterator[Client]:
     process = subprocess.Popen(
-        [HOST, kind, address, *options],
+        [program("gripper_host"), kind, address, *options],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:

@@ -1,6 +1,5 @@
 """An episode of SERL's environment, request by request, on a simulated arm in real time."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ import pytest
 
 pytest.importorskip("uvicorn")
 import httpx
+
+from serl_rt.sim.processes import free_port
 
 COMPLIANCE = {
     "translational_stiffness": 2000, "translational_damping": 89, "rotational_stiffness": 150,
@@ -55,13 +56,6 @@ class SerlClient:
         np.testing.assert_allclose(state["vel"], state["jacobian"] @ state["dq"], atol=1e-9)
         assert 0.0 <= state["gripper_pos"] <= 1.0
         return state
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextmanager

@@ -1,19 +1,17 @@
 """The example of an arm of one's own (examples/own_arm), as a lab would run it."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cpp_program import BUILD, ROOT
 
 from serl_rt.controller.robot import TargetRefusedError
 from serl_rt.controller.robot_client import RobotClient
 from serl_rt.sim.processes import Process, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
 PROGRAM = BUILD / "examples" / "own_arm" / "own_arm"
 TASK = ROOT / "examples" / "own_arm" / "own_arm.toml"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpp_program import CONTROLLER
 
 from serl_rt.controller.client import ControllerClient, NoAnswerError
 from serl_rt.controller.control import onnxruntime_library
@@ -24,9 +25,6 @@ from serl_rt.learner.receive import LearnerServer
 from serl_rt.learner.recipe import load_recipe
 from serl_rt.sim.processes import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-NATIVE = str(BUILD / "controller/cpp/app/serl-rt-controller")
 TASK = load_task("reach")
 WAIT_S = 60.0
 
@@ -35,7 +33,7 @@ WAIT_S = 60.0
 def controller(folder: Path, *options: str) -> Iterator[str]:
     """Run a controller; yield where it takes commands."""
     address = f"tcp://127.0.0.1:{free_port()}"
-    command = [NATIVE, "--task", TASK.name, "--commands", address, "--state", "none", "--quiet"]
+    command = [CONTROLLER, "--task", TASK.name, "--commands", address, "--state", "none", "--quiet"]
     command += ["--rt-priority", "0", "--onnxruntime", str(onnxruntime_library()), *options]
     with subprocess.Popen([*command, "--policies", str(folder / "store")], cwd=folder) as process:
         try:

@@ -1,26 +1,24 @@
 """C++ and Python agree on a contract's text and id to the byte."""
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
+from cpp_program import program
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.task import bundled_tasks, load_task
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-PROGRAM = BUILD / "tests" / "cpp" / "print_contract"
-
 
 def in_cpp(texts: list[str]) -> list[tuple[str, str]]:
     """Return canonical text and id that C++ gives each contract."""
-    assert PROGRAM.exists(), f"{PROGRAM} is missing: run 'make cpp' (make test does)"
     result = subprocess.run(
-        [PROGRAM], input="\n".join(texts) + "\n", capture_output=True, text=True, check=True
+        [program("print_contract")],
+        input="\n".join(texts) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     lines = result.stdout.splitlines()
     return list(zip(lines[::2], lines[1::2], strict=True))

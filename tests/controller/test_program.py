@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpp_program import CONTROLLER
 from numpy.typing import NDArray
 
 from serl_rt.controller.client import CommandError, ControllerClient, StateSubscriber
@@ -27,9 +28,7 @@ from serl_rt.learner.receive import LearnerServer
 from serl_rt.learner.recipe import load_recipe
 from serl_rt.sim.processes import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-NATIVE = [str(BUILD / "controller/cpp/app/serl-rt-controller")]
+NATIVE = [CONTROLLER]
 PYTHON = [sys.executable, "-m", "serl_rt.cli", "control"]
 QUIET = ["--state", "none", "--commands", "none"]
 

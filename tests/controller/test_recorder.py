@@ -1,6 +1,5 @@
 """The flight recorder: files of the real program, read by the readers that others use."""
 
-import os
 import resource
 import shutil
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cpp_program import CONTROLLER, ROOT
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 
@@ -27,10 +27,7 @@ from serl_rt.learner.policy_export import make_exporter
 from serl_rt.learner.recipe import load_recipe
 from serl_rt.sim.processes import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-NATIVE = BUILD / "controller/cpp/app/serl-rt-controller"
-PROGRAM = [NATIVE, "--onnxruntime", str(onnxruntime_library())]
+PROGRAM = [CONTROLLER, "--onnxruntime", str(onnxruntime_library())]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gripper_host import BUILD, HOST, ROOT, gripper
+from cpp_program import CONTROLLER, ROOT, program
+from gripper_host import gripper
 from robotiq_model import RobotiqModel, rtu_server, tcp_server
 
 from serl_rt.sim.processes import free_port
-
-PROGRAM = BUILD / "controller/cpp/app/serl-rt-controller"
 
 
 @pytest.fixture
@@ -168,7 +167,9 @@ def test_what_makes_no_sense_is_refused(model: RobotiqModel) -> None:
         assert "not in [0, 0.085" in client("move nan")["error"]
         assert "speed" in client("move 0.01 -1")["error"]
     for bad in ("udp://x", "tcp://", "tcp://host:port", "/dev/ttyUSB0", "rtu:"):
-        result = subprocess.run([HOST, "robotiq", bad], capture_output=True, text=True, timeout=10)
+        result = subprocess.run(
+            [program("gripper_host"), "robotiq", bad], capture_output=True, text=True, timeout=10
+        )
         assert result.returncode == 1
         assert f"gripper address '{bad}' is not one of" in result.stderr
 
@@ -184,7 +185,7 @@ def test_a_task_file_names_its_gripper(tmp_path: Path) -> None:
         task = tmp_path / "task.toml"
         task.write_text(f"{bundled}\n[gripper]\n{table}\n")
         result = subprocess.run(
-            [PROGRAM, "--task", task, "--state", "none", "--commands", "none"],
+            [CONTROLLER, "--task", task, "--state", "none", "--commands", "none"],
             capture_output=True, text=True, timeout=60, cwd=tmp_path,
         )  # fmt: skip
         assert result.returncode == 1
@@ -202,7 +203,7 @@ def test_an_option_overrides_the_task_files_gripper(tmp_path: Path) -> None:
         (["--gripper", "none", "--gripper-address", "there"], 1, "is for --gripper franka"),
     ):
         result = subprocess.run(
-            [PROGRAM, "--task", task, "--state", "none", "--commands", "none", *options],
+            [CONTROLLER, "--task", task, "--state", "none", "--commands", "none", *options],
             capture_output=True, text=True, timeout=60, cwd=tmp_path,
         )  # fmt: skip
         assert result.returncode == status

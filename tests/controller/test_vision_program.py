@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpp_program import CONTROLLER
 from numpy.typing import NDArray
 
 from serl_rt.controller.control import onnxruntime_library
@@ -27,9 +28,6 @@ from serl_rt.learner.receive import LearnerServer
 from serl_rt.learner.recipe import load_recipe
 from serl_rt.sim.processes import Process, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("SERL_RT_CPP_BUILD", ROOT / "build" / "cpp"))
-NATIVE = str(BUILD / "controller/cpp/app/serl-rt-controller")
 TASK = load_task("pick_cube_vision")
 CAMERAS = [image.name for image in TASK.contract.images]
 Columns = dict[str, NDArray[Any]]
@@ -55,7 +53,7 @@ def run(policy: PolicyFile, folder: Path, *options: str) -> tuple[Columns, int]:
         server.grant(10_000)
         done = subprocess.run(
             [
-                *(NATIVE, "--task", TASK.name, "--learner", server.address),
+                *(CONTROLLER, "--task", TASK.name, "--learner", server.address),
                 *("--policy", str(folder / "policy.onnx"), "--policies", str(folder / "store")),
                 *("--state", "none", "--commands", "none", "--quiet", *options),
             ],
@@ -140,7 +138,8 @@ def test_policies_on_a_frozen_trunk_are_swapped_and_stored_whole(tmp_path: Path)
     ):
         server.publish(exporter.export(1, 0))
         command = [
-            *(NATIVE, "--task", TASK.name, "--learner", server.address, "--lockstep", "--quiet"),
+            *(CONTROLLER, "--task", TASK.name, "--learner", server.address),
+            *("--lockstep", "--quiet"),
             *("--policies", str(tmp_path / "store"), "--state", "none", "--commands", "none"),
         ]
         environment = os.environ | {"SERL_RT_ONNXRUNTIME": str(runtime)}

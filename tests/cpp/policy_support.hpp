@@ -17,6 +17,10 @@
 
 namespace serl_rt::test {
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 inline std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(SERL_RT_SOURCE_DIR) / "tests" / "golden" / "policies" / name;
 }

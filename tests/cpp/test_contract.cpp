@@ -8,6 +8,7 @@
 #include "policy_support.hpp"
 
 using namespace serl_rt;
+using test::contains;
 using test::golden_contract;
 using test::golden_contract_text;
 
@@ -22,10 +23,6 @@ std::string refusal(Call call) {
     return error.what();
   }
   return "";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

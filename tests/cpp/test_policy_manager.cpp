@@ -10,6 +10,7 @@
 #include "policy_support.hpp"
 
 using namespace serl_rt;
+using test::contains;
 using test::golden_contract;
 using test::GoldenPolicy;
 using test::TemporaryFolder;
@@ -40,10 +41,6 @@ std::vector<std::filesystem::path> files_in(const std::filesystem::path& folder)
     if (entry.is_regular_file()) files.push_back(entry.path());
   }
   return files;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "policy_support.hpp"
 
 using namespace serl_rt;
+using test::contains;
 using test::golden_contract;
 using test::GoldenPolicy;
 
@@ -34,10 +35,6 @@ std::string bind_refusal(const std::string& name) {
     return error.what();
   }
   return "";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
