@@ -130,7 +130,7 @@ void expect_frames(const Fields& fields, const Frames& frames, std::size_t expec
                   std::to_string(expected));
 }
 
-[[noreturn]] void unexpected(const Fields& fields, const char* allowed) {
+void unexpected(const Fields& fields, const char* allowed) {
   throw WireError("unexpected message type \"" + fields.type().substr(0, 60) +
                   "\"; expected one of " + allowed);
 }
