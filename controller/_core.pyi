@@ -22,8 +22,8 @@ class SimEnv:
         """The contract's fields, float32, and its images, uint8 (height, width, 3)."""
     def step(
         self, action: NDArray[np.float32]
-    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, bool]:
-        """Observation, reward, terminated, truncated, success."""
+    ) -> tuple[dict[str, NDArray[Any]], float, bool, bool, bool, float]:
+        """Observation, reward, terminated, truncated, success, grasp penalty."""
     @property
     def truth(self) -> dict[str, NDArray[np.float32]]:
         """The task's own fields, whether the contract shows them or not."""

@@ -38,6 +38,9 @@ class EpisodeConfig:
     max_steps: int = setting(100, low=1, high=1_000_000, doc="policy steps until truncation")
     reward: str = setting("sparse", choices=("dense", "sparse"))
     terminate_on_success: bool = setting(False)
+    grasp_penalty: float = setting(
+        0.0, low=-1e3, high=0.0, doc="of a step that changes the gripper's command"
+    )
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def export_policy(run: Path, updates: int | None) -> PolicyFile:
         {k.removeprefix(prefix): v for k, v in checkpoint.arrays.items() if k.startswith(prefix)}
     )
     progress = checkpoint.header["progress"]
-    exporter = make_exporter(agent.actor, contract, recipe.name)
+    exporter = make_exporter(agent, contract, recipe.name)
     return exporter.export(int(progress["version"]), int(progress["updates"]))
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from serl_rt.export.contract import Contract
 from serl_rt.export.onnx_graph import PolicyExporter
 from serl_rt.export.policy_module import PolicyModule
+from serl_rt.learner.agents.agent import Agent
+from serl_rt.learner.agents.hybrid import Arms, HybridAgent
 from serl_rt.learner.data.transitions import STATE
+from serl_rt.learner.networks.grasp import GraspCritic
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.vision.trunk import FrozenTrunk
+
+SATURATED = 20.0
+"""Its tanh is 1 in float32."""
 
 
 class ActorModule(nn.Module):
@@ -30,9 +37,36 @@ class ActorModule(nn.Module):
         return self.policy.mean_and_std({STATE: features} | dict(images or {}))
 
 
-def make_exporter(policy: Policy, contract: Contract, recipe: str) -> PolicyExporter:
-    """Return what exports this policy, as it is at the time of each call."""
-    module = PolicyModule(contract, ActorModule(policy))
+class HybridActorModule(nn.Module):
+    """A policy of the arms and the grippers' best commands, as one Gaussian before tanh."""
+
+    def __init__(self, policy: Policy, grasp_critic: GraspCritic, arms: Arms) -> None:
+        super().__init__()
+        self.moves, self.grasp_critic, self.arms = ActorModule(policy), grasp_critic, arms
+
+    def forward(
+        self, features: Tensor, images: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same as ActorModule's; a command has no deviation: its tanh is -1, 0 or 1."""
+        mean, std = self.moves(features, images)
+        values = self.grasp_critic({STATE: features} | dict(images or {}))
+        commands = self.arms.commands(values.argmax(-1)).to(mean.dtype)
+        return (
+            self.arms.interleave(mean, SATURATED * commands),
+            self.arms.interleave(std, torch.zeros_like(commands)),
+        )
+
+
+def actor_module(agent: Agent) -> nn.Module:
+    """Return what acts for this agent, as `PolicyModule` calls it."""
+    if isinstance(agent, HybridAgent):
+        return HybridActorModule(agent.actor, agent.grasp_critic, agent.arms)
+    return ActorModule(agent.actor)
+
+
+def make_exporter(agent: Agent, contract: Contract, recipe: str) -> PolicyExporter:
+    """Return what exports this agent's policy, as it is at the time of each call."""
+    module = PolicyModule(contract, actor_module(agent))
     return PolicyExporter(module, contract, recipe, frozen_weights(module))
 
 

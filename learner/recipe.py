@@ -23,7 +23,11 @@ _ACTIVATIONS = tuple(ACTIVATIONS)
 class AgentRecipe:
     """The algorithm."""
 
-    kind: str = setting("sac", choices=("sac", "drq"), doc="drq moves images at random")
+    kind: str = setting(
+        "sac",
+        choices=("sac", "drq", "hybrid"),
+        doc="drq moves images at random; hybrid does, too, and has a critic of gripper commands",
+    )
     discount: float = setting(0.97, low=0.0, high=0.9999)
     soft_target_update_rate: float = setting(0.005, low=1e-6, high=1.0)
     critic_ensemble_size: int = setting(2, low=1, high=100)
@@ -157,9 +161,11 @@ class Recipe:
     encoder: EncoderRecipe | None = setting(None, doc="absent: the agent learns from states")
     critic: NetworkRecipe = setting(NetworkRecipe())
     policy: PolicyRecipe = setting(PolicyRecipe())
+    grasp_critic: NetworkRecipe = setting(NetworkRecipe(), doc="of hybrid agents")
     critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     actor_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     temperature_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
+    grasp_critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     replay: ReplayRecipe = setting(ReplayRecipe())
     training: TrainingRecipe = setting(TrainingRecipe())
     success: SuccessRecipe = setting(SuccessRecipe())
@@ -202,11 +208,26 @@ def check_recipe(recipe: Recipe, source: Source) -> None:
         raise (source / "agent").error("value_low", agent.value_low, allowed)
     if agent.num_atoms is not None and recipe.encoder is not None:
         raise (source / "agent").error("num_atoms", agent.num_atoms, "absent with an [encoder]")
+    if agent.kind == "hybrid":
+        _check_hybrid(recipe, source)
     _check_numerics(recipe, source / "training")
     _check_encoder(recipe, source / "encoder")
     if training.start_training > recipe.replay.capacity:
         allowed = f"at most the replay capacity {recipe.replay.capacity}"
         raise (source / "training").error("start_training", training.start_training, allowed)
+
+
+def _check_hybrid(recipe: Recipe, source: Source) -> None:
+    """Their update is one of two kinds of critics, eager and in float32."""
+    if recipe.agent.num_atoms is not None:
+        raise (source / "agent").error("num_atoms", recipe.agent.num_atoms, "absent for hybrid")
+    training = recipe.training
+    allowed = {"precision": ("float32",), "gradient_accumulation": (1,), "compile": ("off", "auto")}
+    for key, choices in allowed.items():
+        value = getattr(training, key)
+        if value not in choices:
+            wanted = " or ".join(str(choice) for choice in choices)
+            raise (source / "training").error(key, value, f'{wanted} with kind = "hybrid"')
 
 
 def _check_numerics(recipe: Recipe, source: Source) -> None:

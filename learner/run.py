@@ -207,7 +207,7 @@ def make_trainer(
         step=step,
         intake=intake,
         link=link,
-        exporter=make_exporter(step.agent.actor, contract, recipe.name),
+        exporter=make_exporter(step.agent, contract, recipe.name),
         recipe=with_limit(recipe.training, arguments.max_env_steps),
         window=SuccessWindow(recipe.success.episodes, recipe.success.rate),
         checkpoints=CheckpointFolder(folder.checkpoints, recipe.training.keep_checkpoints),

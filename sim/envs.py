@@ -41,8 +41,9 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
     `FlattenObservation` makes fields one vector). With `keys="serl"` they have the names of SERL's
     wrapper: all fields as one vector under `state`, and the images. Actions are the contract's, in
     [-1, 1]. An episode ends by `terminated` (success of a sparse task) or by `truncated` (time
-    limit), never by both. `info` has `succeed`, and the same as `is_success` for libraries that
-    look for that name.
+    limit), never by both. `info` has `succeed`, the same as `is_success` for libraries that
+    look for that name, and `grasp_penalty`: the task file's where the action changed the gripper's
+    command, 0 elsewhere.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -95,8 +96,8 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
 
         Raises ValueError if a component is not finite or outside [-1, 1].
         """
-        self._observation, reward, terminated, truncated, success = self._core.step(action)
-        info = {"succeed": success, "is_success": success}
+        self._observation, reward, terminated, truncated, success, penalty = self._core.step(action)
+        info = {"succeed": success, "is_success": success, "grasp_penalty": penalty}
         return self._named(self._observation), reward, terminated, truncated, info
 
     @property

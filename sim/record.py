@@ -86,6 +86,7 @@ def run_episode(env: SimArmEnv, expert: Expert, seed: int, number: int) -> list[
                 "terminated": terminated,
                 "truncated": truncated,
                 "success": info["succeed"],
+                "grasp_penalty": info["grasp_penalty"],
                 "episode": number,
                 "step": len(rows),
                 STARTS: not rows,

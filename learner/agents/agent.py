@@ -26,7 +26,7 @@ class Agent(Protocol):
 
     @property
     def actor(self) -> Policy:
-        """The policy, which `policy_export.make_exporter` turns into a file."""
+        """The policy of what is not a discrete command; `policy_export` makes a file of all."""
 
     def update(self, batch: Batch) -> tuple[Any, Info]:
         """Update every network once."""

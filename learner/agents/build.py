@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from serl_rt.export.contract import Contract
+from serl_rt.export.contract_fields import GripperAction
 from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
+from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent
 from serl_rt.learner.data.transitions import STATE, observation_spec
 from serl_rt.learner.numerics import Numerics
@@ -26,6 +28,8 @@ from serl_rt.learner.recipe import (
 )
 from serl_rt.learner.vision.build import EncoderConfig
 
+TERNARY_THRESHOLD = 0.5
+"""The controller's, for a gripper of kind ternary."""
 _SAC_SETTINGS = (
     "discount",
     "soft_target_update_rate",
@@ -59,6 +63,8 @@ def build_agent(
         )
     actions = torch.zeros(1, contract.action_dim)
     settings = _settings(recipe) | {"seed": seed, "device": device}
+    if recipe.agent.kind == "hybrid":
+        return _hybrid_agent(recipe, contract, settings)
     if recipe.encoder is None:
         observations = {STATE: torch.zeros(1, contract.observation_dim)}
         states = SACAgent.create_states(observations, actions, **settings)
@@ -68,15 +74,45 @@ def build_agent(
         example_observations(contract),
         actions,
         encoder=encoder_config(recipe.encoder, images),
-        pixels=PixelConfig(
-            augment=recipe.agent.kind == "drq",
-            shift_padding=recipe.encoder.shift_padding,
-            share_encodings=recipe.encoder.share_encodings,
-        ),
+        pixels=pixel_config(recipe.encoder, augment=recipe.agent.kind == "drq"),
         **settings,
     )
     pixels.sac.numerics = numerics(recipe.training)
     return pixels
+
+
+def _hybrid_agent(recipe: Recipe, contract: Contract, settings: dict[str, Any]) -> HybridAgent:
+    """Return an agent whose gripper is moved by a critic of its three commands."""
+    last, images = contract.action[-1], tuple(image.name for image in contract.images)
+    if not isinstance(last, GripperAction) or last.kind not in ("binary", "ternary"):
+        raise ValueError(
+            f"recipe '{recipe.name}' learns a gripper's commands; the last action of the task "
+            f"{contract.name} is {last.name}: it must be a gripper of kind binary or ternary"
+        )
+    vision: dict[str, Any] = {}
+    if recipe.encoder is not None:
+        vision = {
+            "encoder": encoder_config(recipe.encoder, images),
+            "pixels": pixel_config(recipe.encoder, augment=True),
+        }
+    settings["optimizers"] |= {"grasp_critic": optimizer_config(recipe.grasp_critic_optimizer)}
+    return HybridAgent.create(
+        example_observations(contract),
+        torch.zeros(1, contract.action_dim),
+        gripper_threshold=TERNARY_THRESHOLD if last.threshold is None else last.threshold,
+        grasp_critic_network_kwargs=network_kwargs(recipe.grasp_critic),
+        **vision,
+        **settings,
+    )
+
+
+def pixel_config(recipe: EncoderRecipe, *, augment: bool) -> PixelConfig:
+    """Return how the agent treats its images."""
+    return PixelConfig(
+        augment=augment,
+        shift_padding=recipe.shift_padding,
+        share_encodings=recipe.share_encodings,
+    )
 
 
 def numerics(recipe: TrainingRecipe) -> Numerics:

@@ -24,6 +24,7 @@ from serl_rt.learner.agents.parts import (
 )
 from serl_rt.learner.agents.sac import SACAgent, SACConfig, update_in_parts
 from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.draws import Draws
 from serl_rt.learner.networks.grasp import GraspCritic
 from serl_rt.learner.networks.mlp import MLP
 from serl_rt.learner.networks.policy import Policy
@@ -45,6 +46,8 @@ class Arms:
 
     action_dim: int
     count: int = 1
+    threshold: float = 0.5
+    """From which size on a gripper's component opens or closes it."""
 
     def __post_init__(self) -> None:
         if self.count not in (1, 2):
@@ -71,20 +74,29 @@ class Arms:
 
     def command_index(self, actions: Tensor) -> Tensor:
         """(batch, action_dim) -> (batch,) index of the joint command, left arm first."""
-        commands = actions[:, self.grippers].round().clamp(-1, 1).long() + 1
+        given = actions[:, self.grippers]
+        commands = (given > self.threshold).long() - (given < -self.threshold).long() + 1
         index = commands[:, 0]
         for arm in range(1, self.count):
             index = COMMANDS * index + commands[:, arm]
         return index
 
+    def commands(self, index: Tensor) -> Tensor:
+        """(batch,) index of a joint command -> (batch, count) -1, 0 or 1, left arm first."""
+        commands = []
+        for _ in range(self.count):
+            commands.append(index % COMMANDS - 1)
+            index = index // COMMANDS
+        return torch.stack(commands[::-1], dim=1)
+
+    def interleave(self, continuous: Tensor, grippers: Tensor) -> Tensor:
+        """The policy's components and (batch, count) grippers', in their places."""
+        each = continuous.reshape(-1, self.count, self.action_dim // self.count - 1)
+        return torch.cat([each, grippers.to(each.dtype).unsqueeze(2)], dim=2).flatten(1)
+
     def join(self, continuous: Tensor, index: Tensor) -> Tensor:
         """The policy's components and a joint command, put together: (batch, action_dim)."""
-        actions = continuous.new_empty(len(continuous), self.action_dim)
-        actions[:, self.continuous] = continuous
-        for component in reversed(self.grippers):
-            actions[:, component] = (index % COMMANDS - 1).to(actions.dtype)
-            index = index // COMMANDS
-        return actions
+        return self.interleave(continuous, self.commands(index))
 
 
 @dataclass
@@ -104,6 +116,15 @@ class HybridAgent:
     def state(self) -> TrainState:
         """Networks, targets, optimizers, generator."""
         return self.sac.state
+
+    @property
+    def draws(self) -> Draws:
+        """Where the losses' noise comes from."""
+        return self.sac.draws
+
+    @draws.setter
+    def draws(self, draws: Draws) -> None:
+        self.sac.draws = draws
 
     @property
     def actor(self) -> Policy:
@@ -214,6 +235,7 @@ class HybridAgent:
         actions: Tensor,
         *,
         arms: int = 1,
+        gripper_threshold: float = 0.5,
         encoder: EncoderConfig | None = None,
         pixels: PixelConfig = PixelConfig(),  # noqa: B008 - frozen
         critic_network_kwargs: Mapping[str, Any] | None = None,
@@ -229,11 +251,12 @@ class HybridAgent:
     ) -> HybridAgent:
         """Build an agent for observations and full actions shaped like the examples (batch, ...).
 
-        `arms` is 1 or 2; `settings` are SACConfig's, over HIL-SERL's. The default target entropy
+        `arms` is 1 or 2; a gripper's component of at least `gripper_threshold` opens or closes it;
+        `settings` are SACConfig's, over HIL-SERL's. The default target entropy
         counts the grippers' components too, as HIL-SERL's does.
         """
         config = SACConfig(**{**HIL_SERL, **settings})
-        layout = Arms(actions.shape[-1], arms)
+        layout = Arms(actions.shape[-1], arms, gripper_threshold)
         grasp_kwargs = {
             **NETWORK_DEFAULTS,
             "activate_final": False,  # as HIL-SERL's launcher leaves it

@@ -10,6 +10,7 @@ import torch
 from serl_rt.export.contract import Contract
 from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.drq import DrQAgent
+from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.data.image_replay import ImageReplay
 from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transitions import observation_spec
@@ -52,7 +53,8 @@ class ReplayFactory:
         config = self.recipe.encoder
         if config is None or not config.cached_crops:
             return None
-        assert isinstance(self.agent, DrQAgent)
+        assert isinstance(self.agent, DrQAgent | HybridAgent)
+        assert self.agent.encoder is not None
         return Featuriser(
             self.agent.encoder,
             crops=config.cached_crops,

@@ -56,7 +56,7 @@ def await_status(client: ControllerClient, condition: Callable[[dict[str, Any]],
 
 def test_a_persons_actions_take_the_place_of_the_policys_and_are_marked(tmp_path: Path) -> None:
     agent = build_agent(load_recipe("sac_state"), TASK.contract, seed=0)
-    policy = make_exporter(agent.actor, TASK.contract, "test").export(1, 0)
+    policy = make_exporter(agent, TASK.contract, "test").export(1, 0)
     write_policy_file(policy, tmp_path / "policy.onnx")
     fields = [(field.name, field.shape) for field in TASK.contract.observation]
     person = np.linspace(-0.75, 0.75, TASK.contract.action_dim)

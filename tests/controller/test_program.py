@@ -38,7 +38,7 @@ def policies() -> list[PolicyFile]:
     """Three versions of an untrained policy for the reach task."""
     contract = load_task("reach").contract
     agent = build_agent(load_recipe("sac_state"), contract, seed=0)
-    exporter = make_exporter(agent.actor, contract, "test")
+    exporter = make_exporter(agent, contract, "test")
     return [exporter.export(version, 0) for version in (1, 2, 3)]
 
 
@@ -209,7 +209,7 @@ def test_a_bad_policy_is_refused_while_the_arm_goes_on(
             collect(server, 10)
             contract = load_task("pick_cube").contract
             agent = build_agent(load_recipe("rlpd_state"), contract, seed=0)
-            other = make_exporter(agent.actor, contract, "test").export(9, 0)
+            other = make_exporter(agent, contract, "test").export(9, 0)
             truncated = policies[1].model[:1000]
             server.publish(with_model(policies[1], truncated))
             verdict = next_verdict(server)

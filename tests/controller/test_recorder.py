@@ -35,7 +35,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contract = load_task("reach").contract
     agent = build_agent(load_recipe("sac_state"), contract, seed=0)
     path = tmp_path_factory.mktemp("policy") / "policy.onnx"
-    write_policy_file(make_exporter(agent.actor, contract, "test").export(3, 0), path)
+    write_policy_file(make_exporter(agent, contract, "test").export(3, 0), path)
     return path
 
 

@@ -37,7 +37,7 @@ Columns = dict[str, NDArray[Any]]
 def policy() -> PolicyFile:
     """An untrained policy that sees."""
     agent = build_agent(load_recipe("drq_rlpd"), TASK.contract, seed=0)
-    return make_exporter(agent.actor, TASK.contract, "test").export(1, 0)
+    return make_exporter(agent, TASK.contract, "test").export(1, 0)
 
 
 def run(policy: PolicyFile, folder: Path, *options: str) -> tuple[Columns, int]:
@@ -129,7 +129,7 @@ def test_policies_on_a_frozen_trunk_are_swapped_and_stored_whole(tmp_path: Path)
     assert recipe.encoder is not None
     encoder = dataclasses.replace(recipe.encoder, type="resnet-random", cached_crops=0)
     agent = build_agent(dataclasses.replace(recipe, encoder=encoder), TASK.contract, seed=0)
-    exporter = make_exporter(agent.actor, TASK.contract, "test")
+    exporter = make_exporter(agent, TASK.contract, "test")
     runtime = onnxruntime_library()
     assert runtime is not None
     with (

@@ -105,7 +105,7 @@ def test_bundled_recipes_learn_and_export_what_they_learned(name: str, tmp_path:
     replay = filled(recipe, contract, agent, tmp_path)
     info = train(agent, replay)
     assert all(np.isfinite(float(value)) for value in info.values())
-    policy = OnnxPolicy(make_exporter(agent.actor, contract, name).export(3, 2).model, contract)
+    policy = OnnxPolicy(make_exporter(agent, contract, name).export(3, 2).model, contract)
     probes = make_probes(contract, 5, seed=9)
     normalise = TransitionDecoder(contract).normaliser
     for row in range(5):
@@ -121,7 +121,7 @@ def test_policies_of_a_frozen_trunk_begin_with_the_same_bytes() -> None:
     recipe, contract = change(load_recipe("drq_rlpd_cached"), "encoder", **FRESH), make_contract(48)
     agent = build_agent(recipe, contract, seed=1)
     before = {k: v.clone() for k, v in agent.actor.state_dict().items() if ".trunk." in k}
-    exporter = make_exporter(agent.actor, contract, "test")
+    exporter = make_exporter(agent, contract, "test")
     first = exporter.export(1, 1)
     with torch.no_grad():
         agent.actor.mean.bias += 0.5

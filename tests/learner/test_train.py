@@ -175,7 +175,7 @@ def make_trainer(
         ),
         intake=Intake(TransitionDecoder(CONTRACT), replay),
         link=link,
-        exporter=make_exporter(agent.actor, CONTRACT, recipe.name),
+        exporter=make_exporter(agent, CONTRACT, recipe.name),
         recipe=recipe.training,
         window=window or SuccessWindow(0, 1.0),
         checkpoints=CheckpointFolder(folder / "checkpoints"),

@@ -79,7 +79,7 @@ void bind_sim_env(py::module_& module) {
           [](SimEnv& env, const FloatArray& action) {
             const StepResult result = env.step(checked_action(action, env.contract()));
             return py::make_tuple(observation_dict(env), result.reward, result.terminated,
-                                  result.truncated, result.success);
+                                  result.truncated, result.success, result.grasp_penalty);
           },
           py::arg("action"))
       .def_property_readonly("contract_json",

@@ -20,6 +20,7 @@ EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::stri
   sim.sparse_reward = (reward.empty() ? file_reward : reward) == "sparse";
   // With a sparse reward nothing is left to gain after success.
   episode.terminate_on_success = table.boolean("terminate_on_success", false) || sim.sparse_reward;
+  episode.grasp_penalty = table.number("grasp_penalty", -1e3, 0.0, episode.grasp_penalty);
   table.finish();
   episode.reset_q = reset.vector<7>("q", -kFullTurn, kFullTurn);
   episode.reset_duration_s = reset.number("duration_s", 0.1, 60.0, 3.0);

@@ -149,6 +149,7 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
   transition_.terminated = outcome->terminated;
   transition_.truncated = outcome->truncated || end_episode_.load(std::memory_order_relaxed);
   transition_.success = outcome->success;
+  transition_.grasp_penalty = outcome->grasp_penalty;
   transition_.intervention = intervention;
   transition_.evaluation = result.evaluation;
   transition_.episode = result.episode;

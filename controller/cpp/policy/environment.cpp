@@ -98,6 +98,9 @@ void Environment::execute(std::span<const float> action, std::uint64_t policy_ve
   target_.policy_version = policy_version;
   target_.deadline_ns = port_.state().time_ns + kDeadlinePeriods * period_ns_;
   port_.set_target(target_);
+  if (mapped.gripper_command != gripper_command_) {
+    result.grasp_penalty = static_cast<float>(config_.grasp_penalty);
+  }
   gripper_command_ = mapped.gripper_command;
   port_.gripper().command(gripper_command_);
 }

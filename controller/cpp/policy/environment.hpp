@@ -21,6 +21,7 @@ namespace serl_rt {
 struct EpisodeConfig {
   int max_steps = 100;
   bool terminate_on_success = false;
+  double grasp_penalty = 0.0;     // of a step whose action changes the gripper's command
   Vec7 reset_q = Vec7::Zero();    // [rad] where an episode starts
   double reset_duration_s = 3.0;  // [s] minimum-jerk move to reset_q, real time only
   double reset_gripper = 1.0;     // opening that an episode starts with, 0 closed to 1 open
@@ -32,6 +33,7 @@ struct StepResult {
   bool terminated = false;  // success or failure: nothing to bootstrap from
   bool truncated = false;   // time limit, or the arm was stopped
   bool success = false;
+  float grasp_penalty = 0.0F;  // beside the reward: only a critic of the gripper's commands sees it
   std::optional<Fault> fault;  // the action was refused; the arm follows its last target
   double fault_value = 0.0;    // what was refused
   double fault_limit = 1.0;    // what is allowed

@@ -80,7 +80,7 @@ def main() -> None:
         observation = draw(Path(scratch))
     images = [observation[image.name] for image in contract.images]
     np.stack(images).tofile(FOLDER / "frame.bin")
-    policy = make_exporter(make_agent(contract).actor, contract, "golden").export(1, 0)
+    policy = make_exporter(make_agent(contract), contract, "golden").export(1, 0)
     (FOLDER / "policy.onnx").write_bytes(policy.model)
     (FOLDER / "contract.txt").write_text(contract.canonical_json() + "\n")
     from serl_rt.export.verify import OnnxPolicy
