@@ -309,6 +309,34 @@ TEST_CASE("a person's action is executed whatever the images are, a wrong one is
   CHECK(port.targets == 1);
 }
 
+TEST_CASE("an action that changes the gripper's command costs the grasp penalty, others do not") {
+  Contract contract = seeing_contract();
+  contract.images.clear();
+  ActionField gripper;
+  gripper.name = "gripper";
+  gripper.shape = {1};
+  gripper.kind = "binary";
+  gripper.threshold = 0.1;
+  contract.action.push_back(gripper);
+  IdlePort port;
+  EpisodeConfig config;  // an episode begins with an open gripper
+  config.grasp_penalty = -0.02;
+  Environment environment(contract, config, fr3_limits(), port, nullptr);
+  REQUIRE(environment.reset(0));
+  const auto penalty = [&](float command) {
+    const std::vector<float> action = {0.0F, 0.0F, 0.0F, command};
+    const auto result = environment.step(action, 1);
+    REQUIRE(result);
+    return result->grasp_penalty;
+  };
+  CHECK(penalty(1.0F) == 0.0F);  // open already
+  CHECK(penalty(-1.0F) == -0.02F);
+  CHECK(penalty(-1.0F) == 0.0F);                                    // closed already
+  CHECK(penalty(0.05F) == 0.0F);                                    // keeps
+  CHECK(penalty(std::numeric_limits<float>::quiet_NaN()) == 0.0F);  // refused
+  CHECK(penalty(0.5F) == -0.02F);
+}
+
 TEST_CASE("an environment refuses cameras that are not the contract's") {
   const Contract contract = seeing_contract();
   IdlePort port;

@@ -36,6 +36,14 @@ def test_gymnasium_accepts_it(name: str) -> None:
         check_env(env.unwrapped, skip_render_check=True)
 
 
+def test_closing_the_gripper_costs_the_grasp_penalty() -> None:
+    env = SimArmEnv("pick_cube")
+    env.reset(seed=0)
+    commands = (1.0, -1.0, -1.0, 0.0, 1.0)
+    penalties = [env.step(np.array([0, 0, 0, c], np.float32))[4]["grasp_penalty"] for c in commands]
+    np.testing.assert_allclose(penalties, [0.0, -0.02, 0.0, 0.0, -0.02])
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_stable_baselines3_accepts_it(name: str) -> None:
     check_env_sb3(gymnasium.make(name).unwrapped)
