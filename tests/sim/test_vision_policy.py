@@ -43,9 +43,7 @@ def test_one_image_from_the_environment_to_the_exported_graph() -> None:
             np.testing.assert_array_equal(observations[name].numpy(), rendered)  # type: ignore[index]
 
     agent = build_agent(load_recipe("drq_rlpd"), env.contract, seed=3)
-    policy = OnnxPolicy(
-        make_exporter(agent, env.contract, "x").export(1, 0).model, env.contract
-    )
+    policy = OnnxPolicy(make_exporter(agent, env.contract, "x").export(1, 0).model, env.contract)
     expected = agent.sample_actions(batch.observations, argmax=True).numpy()
     fields = [*(f.name for f in env.contract.observation), "front", "wrist"]
     noise = np.zeros((1, env.contract.action_dim), np.float32)
