@@ -5,7 +5,6 @@ second episode an evaluation without noise that nothing is learned from. A run e
 is satisfied or at a limit. Runs that are already in the folder are kept, so that an interrupted
 series goes on where it was. What encoders are compared by is wall time: `taskset -c 0 make
 curves-vision` gives every run the same one core.
-
 """
 
 import argparse
@@ -29,7 +28,7 @@ REWARD = "dense"
 WINDOW = 20
 """Evaluation episodes that a success rate is taken over."""
 WANTED = 0.9
-DEMONSTRATIONS, DEMONSTRATION_NOISE = 20, 0.2
+DEMONSTRATION_NOISE = 0.2
 RECIPES = Path(__file__).parent / "recipes"
 """Of variants that are only here to be compared with."""
 
@@ -58,36 +57,30 @@ class Comparison:
     """Runs that are drawn together, and their limits."""
 
     task: str
-    recipes: Mapping[str, str]
-    """Label -> recipe (a name, or a path)."""
+    scenarios: Mapping[str, Scenario]
+    """By label."""
     axes: tuple[Axis, ...]
     seeds: int
     max_env_steps: int
     time_limit_s: float
-
-    def scenario(self, label: str) -> Scenario:
-        """Return how the recipe of this label is run."""
-        recipe = self.recipes[label]
-        demonstrations = 0 if recipe == "sac_state" else DEMONSTRATIONS
-        return Scenario(recipe, demonstrations, 2, self.max_env_steps)
 
 
 COMPARISONS = {
     "states": Comparison(
         "pick_cube",
         {
-            "SAC": "sac_state",
-            "RLPD, 20 demonstrations": "rlpd_state",
-            "REDQ + RLPD, 20 demonstrations, UTD 4": "redq_state",
+            "SAC": Scenario("sac_state", 0, 2),
+            "RLPD, 20 demonstrations": Scenario("rlpd_state", 20, 2),
+            "REDQ + RLPD, 20 demonstrations, UTD 4": Scenario("redq_state", 20, 2),
         },
         (STEPS,), seeds=3, max_env_steps=15_000, time_limit_s=3600.0,
     ),
     "vision": Comparison(
         "pick_cube_vision",
         {
-            "small encoder from scratch": "drq_rlpd",
-            "frozen trunk, 4 cached crops": "drq_rlpd_cached",
-            "frozen trunk, fresh crops": str(RECIPES / "drq_rlpd_fresh.toml"),
+            "small encoder from scratch": Scenario("drq_rlpd", 20, 2),
+            "frozen trunk, 4 cached crops": Scenario("drq_rlpd_cached", 20, 2),
+            "frozen trunk, fresh crops": Scenario(str(RECIPES / "drq_rlpd_fresh.toml"), 20, 2),
         },
         (STEPS, SECONDS), seeds=2, max_env_steps=8_000, time_limit_s=480.0,
     ),
@@ -99,7 +92,7 @@ COMPARISONS = {
 }  # fmt: skip
 
 
-def run(comparison: Comparison, label: str, seed: int, folder: Path) -> list[Episode]:
+def run(comparison: Comparison, scenario: Scenario, seed: int, folder: Path) -> list[Episode]:
     """Learn once, unless that was done before; return the evaluation episodes in order."""
     done = folder / "done.json"
     if not done.exists():
@@ -107,7 +100,8 @@ def run(comparison: Comparison, label: str, seed: int, folder: Path) -> list[Epi
             task=comparison.task, reward=REWARD, seed=seed, episodes=0, noise=DEMONSTRATION_NOISE,
             time_limit=comparison.time_limit_s, run=folder,
         )  # fmt: skip
-        demo = Demo(arguments, comparison.scenario(label))
+        limited = dataclasses.replace(scenario, max_env_steps=comparison.max_env_steps)
+        demo = Demo(arguments, limited)
         demo.clear_folder()
         metrics = MetricsFollower(demo.learner_folder / "metrics.jsonl")
         done.write_text(json.dumps(demo.learn(demo.record(), metrics)["learner"], indent=2))
@@ -184,9 +178,12 @@ def main(argv: Sequence[str]) -> int:
         COMPARISONS[arguments.compare], **{k: v for k, v in limits.items() if v is not None}
     )
     series: Series = {}
-    for label, recipe in comparison.recipes.items():
-        folders = [arguments.run / f"{Path(recipe).stem}-{s}" for s in range(comparison.seeds)]
-        series[label] = [run(comparison, label, s, folder) for s, folder in enumerate(folders)]
+    for label, scenario in comparison.scenarios.items():
+        name = Path(scenario.recipe).stem
+        series[label] = [
+            run(comparison, scenario, seed, arguments.run / f"{name}-{seed}")
+            for seed in range(comparison.seeds)
+        ]
     for axis in comparison.axes:
         print(table(series, axis))
     plot(series, comparison, arguments.output)
