@@ -183,11 +183,11 @@ def test_an_update_on_cached_features_never_runs_the_trunk(tmp_path: Path) -> No
     assert np.isfinite(float(info["critic_loss"]))
 
 
-def test_fresh_crops_differ_from_cached_ones_in_nothing_else() -> None:
-    """What the comparison of the two compares."""
-    path = Path(__file__).parents[2] / "bench" / "recipes" / "drq_rlpd_fresh.toml"
-    cached = change(load_recipe("drq_rlpd_cached"), "encoder", cached_crops=0)
-    assert load_recipe(path) == dataclasses.replace(cached, name="drq_rlpd_fresh")
+@pytest.mark.parametrize(("name", "crops"), [("drq_rlpd_fresh", 0), ("drq_rlpd_cached_1", 1)])
+def test_recipes_that_are_compared_differ_only_in_the_crops(name: str, crops: int) -> None:
+    path = Path(__file__).parents[2] / "bench" / "recipes" / f"{name}.toml"
+    expected = change(load_recipe("drq_rlpd_cached"), "encoder", cached_crops=crops)
+    assert load_recipe(path) == dataclasses.replace(expected, name=name)
 
 
 def test_a_batch_has_one_crop_of_each_frame_and_in_time_all(tmp_path: Path) -> None:
