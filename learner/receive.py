@@ -26,7 +26,10 @@ TransitionBatch: TypeAlias = Transitions
 """Consecutive transitions of one run, as columns."""
 
 POLL_S = 0.1
-MAX_FRAME_BYTES = 64 * 1024 * 1024
+MAX_FRAME_BYTES = 128 * 1024 * 1024
+SEND_BUFFER = 128 * 1024
+"""What the kernel takes of a policy at once: an ordinary kernel runs nothing else on a core while it
+passes on megabytes, not even a controller on this machine."""
 MESSAGES_PER_ROUND = 64
 """Read before credit, policies and silent controllers are looked at."""
 
@@ -144,6 +147,7 @@ class LearnerServer:
         self._socket = self._context.socket(zmq.ROUTER)
         try:
             self._socket.linger = 0
+            self._socket.sndbuf = SEND_BUFFER
             self._socket.maxmsgsize = MAX_FRAME_BYTES
             self._gatekeeper.secure_server(self._socket)
             self._socket.bind(address)

@@ -16,6 +16,10 @@
 namespace serl_rt {
 namespace {
 
+// What the kernel may have in hand at once [bytes]: it takes a policy of megabytes from the network
+// in one go otherwise, and on an ordinary kernel no thread runs on that core meanwhile.
+constexpr int kReceiveBuffer = 128 * 1024;
+
 constexpr const char* kZapEndpoint = "inproc://zeromq.zap.01";
 constexpr const char* kZapDomain = "serl_rt";
 constexpr std::size_t kKeyBytes = 32;
@@ -202,6 +206,7 @@ Socket::Socket(std::shared_ptr<Messaging> messaging, Kind kind, std::size_t max_
   impl_->messaging = std::move(messaging);
   impl_->socket.set(zmq::sockopt::linger, 0);
   impl_->socket.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(max_frame_bytes));
+  impl_->socket.set(zmq::sockopt::rcvbuf, kReceiveBuffer);
   if (kind == Kind::kDealer) {
     // Nothing is queued for a connection that does not exist.
     impl_->socket.set(zmq::sockopt::immediate, true);
