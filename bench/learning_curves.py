@@ -87,8 +87,8 @@ COMPARISONS = {
     ),
     "random": Comparison(
         "pick_cube_vision_random",
-        {"centred images": "drq_rlpd_random", "images as they are": "drq_rlpd_48"},
-        (STEPS, SECONDS), seeds=1, max_env_steps=30_000, time_limit_s=2700.0,
+        {"standardized images, UTD 1/3": "drq_rlpd_random"},
+        (STEPS, SECONDS), seeds=3, max_env_steps=36_000, time_limit_s=2700.0,
     ),
 }  # fmt: skip
 

@@ -75,7 +75,9 @@ class EncoderRecipe:
     shift_padding: int = setting(
         4, low=0, high=64, unit="pixels", doc="random shift where there is no crop; 0: none"
     )
-    center_images: bool = setting(False, doc="convfast sees each channel less its mean")
+    standardize_images: bool = setting(
+        False, doc="convfast sees every channel of an image at mean 0 and the same contrast"
+    )
     channels: int | None = setting(None, low=1, high=1024, doc="of convfast's convolutions")
     bottleneck_dim: int | None = setting(None, low=1, high=8192, doc="length of an image's vector")
     dropout: float | None = setting(None, low=0.0, high=0.99, doc="in the head on a frozen trunk")
@@ -263,8 +265,8 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
         raise source.error("join_cameras", True, f"false for {encoder.type}")
     if encoder.channels is not None and encoder.type != "convfast":
         raise source.error("channels", encoder.channels, f"absent for {encoder.type}")
-    if encoder.center_images and encoder.type != "convfast":
-        raise source.error("center_images", True, f"false for {encoder.type}")
+    if encoder.standardize_images and encoder.type != "convfast":
+        raise source.error("standardize_images", True, f"false for {encoder.type}")
     if encoder.dropout is not None and not frozen:
         raise source.error("dropout", encoder.dropout, f"absent for {encoder.type}")
     if encoder.last_block is not None and encoder.type != "mobilenet-pretrained":

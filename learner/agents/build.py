@@ -154,8 +154,8 @@ def encoder_config(recipe: EncoderRecipe, images: tuple[str, ...]) -> EncoderCon
         for name in ("channels", "bottleneck_dim", "dropout")
         if getattr(recipe, name) is not None
     }
-    if recipe.center_images:
-        options["center_images"] = True
+    if recipe.standardize_images:
+        options["standardize_images"] = True
     return EncoderConfig(
         encoder_type=recipe.type,
         image_keys=images,

@@ -43,7 +43,7 @@ def convfast_encoder(
     *,
     channels: int = 16,
     bottleneck_dim: int = 64,
-    center_images: bool = False,
+    standardize_images: bool = False,
 ) -> Encoder:
     """Four 3x3 convolutions (strides 2, 2, 2, 1) and the whole map: 64x64 pixels in 0.1 ms.
 
@@ -51,7 +51,11 @@ def convfast_encoder(
     """
     height, width, depth = image
     trunk = ConvTrunk(
-        (channels,) * 4, (2, 2, 2, 1), padding=1, image_channels=depth, center=center_images
+        (channels,) * 4,
+        (2, 2, 2, 1),
+        padding=1,
+        image_channels=depth,
+        standardize=standardize_images,
     )
     shape = trunk.feature_shape(height, width)
     return Encoder(trunk, Head(shape, pooling="none", bottleneck_dim=bottleneck_dim))

@@ -23,7 +23,7 @@ from serl_rt.learner.vision.encoding import (
     Proprioception,
 )
 from serl_rt.learner.vision.resnet import ResNetTrunk
-from serl_rt.learner.vision.trunk import FrozenTrunk, copy_for_targets
+from serl_rt.learner.vision.trunk import FrozenTrunk, copy_for_targets, standardized
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -53,16 +53,27 @@ def test_convfast_is_small() -> None:
     assert sum(p.numel() for p in encoder.parameters()) < 80_000
 
 
-def test_a_centred_encoder_does_not_see_the_colour_of_the_light() -> None:
+def test_a_standardizing_encoder_does_not_see_the_colour_of_the_light() -> None:
     torch.manual_seed(0)
-    seen = images(4, 24, 24, 6) // 3 + 50
-    brighter = seen + torch.tensor([90, 0, 40, 0, 100, 10], dtype=torch.uint8)
-    centred, plain = (
-        convfast_encoder((24, 24, 6), center_images=center) for center in (True, False)
+    seen = images(4, 24, 24, 6) // 2
+    tinted = seen + torch.tensor([90, 0, 40, 0, 100, 10], dtype=torch.uint8)
+    standardizing, plain = (
+        convfast_encoder((24, 24, 6), standardize_images=value) for value in (True, False)
     )
-    assert torch.allclose(centred(seen), centred(brighter), atol=1e-5)
-    assert not torch.allclose(plain(seen), plain(brighter), atol=1e-2)
-    assert not torch.allclose(centred(seen), centred(seen.roll(3, dims=1)), atol=1e-2)
+    assert torch.allclose(standardizing(seen), standardizing(tinted), atol=1e-4)
+    assert not torch.allclose(plain(seen), plain(tinted), atol=1e-2)
+    moved = seen.roll(3, dims=1)
+    assert not torch.allclose(standardizing(seen), standardizing(moved), atol=1e-2)
+
+
+def test_standardized_images_have_the_same_contrast_unless_they_are_flat() -> None:
+    seen = images(4, 24, 24, 3).permute(0, 3, 1, 2).float()
+    for factor in (1.0, 0.5):
+        out = standardized(factor * seen)
+        assert out.mean((2, 3)).abs().max() < 1e-4
+        assert ((out.square().mean((2, 3)).sqrt() - 1.0).abs() < 0.25).all()
+    flat = torch.full((1, 3, 8, 8), 77.0)
+    assert torch.equal(standardized(flat), torch.zeros_like(flat))
 
 
 def test_frozen_trunk_never_learns_and_targets_share_it() -> None:

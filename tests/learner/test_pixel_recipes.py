@@ -235,7 +235,7 @@ def test_a_recipe_that_does_not_suit_the_task_says_why(
         ("encoder", {"cached_crops": 4}, "cached_crops"),
         ("encoder", {"type": "mobilenet-pretrained", "channels": None}, "join_cameras"),
         ("encoder", {"dropout": 0.1}, "dropout"),
-        ("encoder", {"type": "small", "channels": None, "center_images": True}, "center_images"),
+        ("encoder", {"type": "small", "channels": None, "standardize_images": True}, "standardize"),
         ("encoder", {"weights": "x.pkl"}, "weights"),
         ("encoder", {"last_block": 5}, "last_block"),
         ("encoder", {"type": "resnet-pretrained", "channels": None}, "join_cameras|weights"),
