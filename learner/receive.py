@@ -28,8 +28,8 @@ TransitionBatch: TypeAlias = Transitions
 POLL_S = 0.1
 MAX_FRAME_BYTES = 128 * 1024 * 1024
 SEND_BUFFER = 128 * 1024
-"""What the kernel takes of a policy at once: an ordinary kernel runs nothing else on a core while it
-passes on megabytes, not even a controller on this machine."""
+"""What the kernel takes of a policy at once: an ordinary kernel runs nothing else on a core while
+it passes on megabytes, not even a controller on this machine."""
 MESSAGES_PER_ROUND = 64
 """Read before credit, policies and silent controllers are looked at."""
 
