@@ -87,7 +87,7 @@ COMPARISONS = {
     ),
     "random": Comparison(
         "pick_cube_vision_random",
-        {"standardized images, UTD 1/3": "drq_rlpd_random"},
+        {"standardized images, UTD 1/3": Scenario("drq_rlpd_random", 20, 4)},
         (STEPS, SECONDS), seeds=3, max_env_steps=36_000, time_limit_s=2700.0,
     ),
 }  # fmt: skip
