@@ -82,8 +82,8 @@ class _Run:
     heard_at: float
     """[s], the clock of Sessions.handle()."""
     credit_sent: int
-    put_off: bool = False
-    """Something was not taken because there was no room."""
+    put_off: int = 0
+    """Bytes of what was not taken because there was no room for it; 0: nothing."""
 
 
 class Sessions:
@@ -132,9 +132,9 @@ class Sessions:
     def tell(self) -> None:
         """Tell controllers about new credit, and those that were put off that there is room."""
         for run in self._runs.values():
-            resend = run.put_off and self._receiver.has_room(0)
+            resend = run.put_off > 0 and self._receiver.has_room(run.put_off)
             if resend or self._ledger.credit(run.run_id) != run.credit_sent:
-                run.put_off = run.put_off and not resend
+                run.put_off = 0 if resend else run.put_off
                 self._acknowledge(run, resend=resend)
 
     def forget_silent(self, heard_before: float) -> None:
@@ -222,7 +222,7 @@ class Sessions:
             fresh = message.tail(repeated) if repeated else message
             if not self._receiver.has_room(fresh.nbytes):
                 self._count(busy=1)
-                run.put_off = True
+                run.put_off = fresh.nbytes
                 return
             self._log.append(fresh)
             run.next_seq = fresh.next_seq

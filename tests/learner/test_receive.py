@@ -260,6 +260,25 @@ def test_a_trainer_that_is_behind_is_waited_for(log: TransitionLog) -> None:
         assert numbers(server.drain(), controller.run_id) == list(range(10, 20))
 
 
+def test_a_message_is_asked_for_again_only_when_there_is_room_for_it(log: TransitionLog) -> None:
+    limit = make("0" * 32, 0, 25).nbytes
+    with (
+        LearnerServer(log, COLUMNS, "tcp://127.0.0.1:*", max_pending_bytes=limit) as server,
+        Controller(server.address) as controller,
+    ):
+        controller.hello()
+        assert controller.transitions(0, 10).next_seq == 10
+        assert controller.transitions(10, 10).next_seq == 20
+        controller.send(make(controller.run_id, 20, 10))  # five of them would fit
+        for _ in range(5):
+            ack = controller.ack()
+            assert (ack.next_seq, ack.resend) == (20, False)
+        assert server.stats.busy == 1
+        server.drain()
+        ack = controller.receive(m.Ack)
+        assert (ack.next_seq, ack.resend) == (20, True)
+
+
 # ---- life and death ------------------------------------------------------------------------------
 
 
