@@ -73,9 +73,12 @@ class Producer:
 
     def finish(self) -> dict[str, Any]:
         """Wait for the end and return the statistics."""
-        output, _ = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.stdout is not None
+        # Not communicate(): it does not see what was read ahead with an earlier line.
+        output = self.process.stdout.read()
+        status = self.process.wait(timeout=PATIENCE_S)
         stats: dict[str, Any] = json.loads(output.splitlines()[-1])
-        assert self.process.returncode == 0, stats
+        assert status == 0, stats
         return stats
 
 
