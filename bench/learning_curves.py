@@ -9,6 +9,7 @@ curves-vision` gives every run the same one core.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -152,7 +153,7 @@ def plot(series: Series, comparison: Comparison, path: Path) -> None:
 def draw(axes: Axes, axis: Axis, series: Series) -> None:
     """Draw all runs in one panel."""
     colors = ("tab:gray", "tab:blue", "tab:red", "tab:green", "tab:purple")
-    for color, (label, runs) in zip(colors, series.items(), strict=False):
+    for color, (label, runs) in zip(itertools.cycle(colors), series.items(), strict=False):
         for i, episodes in enumerate(runs):
             rates = moving_average([float(e.success) for e in episodes], WINDOW)
             places = [axis.of(episode) for episode in episodes]

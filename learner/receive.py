@@ -14,7 +14,13 @@ from typing import TypeAlias
 import zmq
 
 from serl_rt.export.keys import Gatekeeper, check_address, load_keys
-from serl_rt.export.messages import Column, LearnerMessage, PolicyResult, Transitions
+from serl_rt.export.messages import (
+    MAX_BODY_BYTES,
+    Column,
+    LearnerMessage,
+    PolicyResult,
+    Transitions,
+)
 from serl_rt.export.wire import encode
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.offers import OfferedPolicy, make_offer
@@ -26,7 +32,6 @@ TransitionBatch: TypeAlias = Transitions
 """Consecutive transitions of one run, as columns."""
 
 POLL_S = 0.1
-MAX_FRAME_BYTES = 128 * 1024 * 1024
 SEND_BUFFER = 128 * 1024
 """What the kernel takes of a policy at once: an ordinary kernel runs nothing else on a core while
 it passes on megabytes, not even a controller on this machine."""
@@ -148,7 +153,7 @@ class LearnerServer:
         try:
             self._socket.linger = 0
             self._socket.sndbuf = SEND_BUFFER
-            self._socket.maxmsgsize = MAX_FRAME_BYTES
+            self._socket.maxmsgsize = MAX_BODY_BYTES
             self._gatekeeper.secure_server(self._socket)
             self._socket.bind(address)
         except zmq.ZMQError as error:
