@@ -279,6 +279,23 @@ def test_a_message_is_asked_for_again_only_when_there_is_room_for_it(log: Transi
         assert (ack.next_seq, ack.resend) == (20, True)
 
 
+def test_a_frame_larger_than_the_wire_allows_ends_the_connection(log: TransitionLog) -> None:
+    with (
+        LearnerServer(log, COLUMNS, "tcp://127.0.0.1:*") as server,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as socket,
+    ):
+        socket.linger = 0
+        with socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as events:
+            socket.connect(server.address)
+            socket.send(bytes(m.MAX_BODY_BYTES + 1))
+            assert events.poll(20_000)
+            socket.disable_monitor()
+        with Controller(server.address) as controller:  # others go on
+            controller.hello()
+            assert controller.transitions(0, 10).next_seq == 10
+
+
 # ---- life and death ------------------------------------------------------------------------------
 
 
