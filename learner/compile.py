@@ -13,16 +13,19 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch._inductor
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from serl_rt.learner.agents.high_utd import critics_leave_policy, mean_and_std
 from serl_rt.learner.data.batch import Batch, named_tensors, slice_batch
 from serl_rt.learner.draws import GeneratorDraws
+from serl_rt.learner.networks.states import Observations, count_rows, slice_observations
 from serl_rt.learner.optim import BETA1
+from serl_rt.learner.traced_policy import TracedPolicy
 from serl_rt.learner.traced_update import TracedUpdate
 from serl_rt.learner.train_state import TrainState
 
@@ -64,6 +67,7 @@ SETTLED_GRADIENT = 1e-6
 """Below this, in float32, rounding decides where Adam's first step goes."""
 TIMED_UPDATES = 5
 
+T = TypeVar("T")
 Key = tuple[frozenset[str], tuple[tuple[str, tuple[int, ...]], ...], bool]
 """Networks to update; names and shapes of what goes through at once; whether that is a piece."""
 
@@ -91,6 +95,8 @@ def compile_updates(
     if critic_actor_ratio == 1:
         compiled.prepare(example, agent.losses())
     else:
+        if critics_leave_policy(agent):
+            example = example._replace(next_policy=compiled.policy(example.next_observations))
         part = slice_batch(example, 0, example.size // critic_actor_ratio)
         compiled.prepare(part, ("critic",))
         compiled.prepare(example, ("actor", "temperature"))
@@ -117,6 +123,7 @@ class CompiledUpdates:
         self.part_size = part_size
         self.required = required
         self._steps: dict[Key, TracedUpdate | None] = {}
+        self._policies: dict[int, TracedPolicy | None] = {}
 
     def __call__(self, batch: Batch, names: Iterable[str]) -> Info:
         """Update the named networks in place and return the metrics.
@@ -138,27 +145,52 @@ class CompiledUpdates:
             self._steps[key] = self._compile(checked, piece, key[0])
         return self._steps[key]
 
+    def policy(self, observations: Observations) -> Tensor:
+        """Return the policy's mean and standard deviation, (batch, 2, action_dim)."""
+        rows = count_rows(observations)
+        size = self._fitting(rows, self.part_size or rows, 1)
+        if size not in self._policies:
+            piece = slice_observations(observations, 0, size)
+            self._policies[size] = self._attempt(lambda: _checked_policy(self.agent, piece))
+        policy = self._policies[size]
+        if policy is None:
+            return mean_and_std(self.agent, observations)
+        pieces = [slice_observations(observations, i, i + size) for i in range(0, rows, size)]
+        return torch.cat([policy(piece) for piece in pieces])
+
     def _piece_size(self, batch: Batch) -> int:
         """Into pieces of how many rows a batch is cut; its own size is whole."""
         size, agent = self.part_size or batch.size, self.agent
         # An imitation term is a mean over the demonstrations, of which the pieces have unlike many.
         whole = agent.config.bc_weight > 0.0 or agent.numerics.accumulation > 1
-        if whole or batch.size % size:
+        if whole:
             return batch.size
-        fitting = CACHED_ROWS // (size * agent.config.critic_ensemble_size)
-        parts = batch.size // size
+        return self._fitting(batch.size, size, agent.config.critic_ensemble_size)
+
+    def _fitting(self, rows: int, size: int, members: int) -> int:
+        """Return the multiple of `size` that divides `rows` and fits into a core's cache."""
+        if rows % size or self.agent.state.device.type != "cpu":
+            return rows
+        fitting, parts = CACHED_ROWS // (size * members), rows // size
         return size * max((n for n in range(1, fitting + 1) if parts % n == 0), default=1)
 
     def _compile(self, batch: Batch, piece: Batch, names: frozenset[str]) -> TracedUpdate | None:
+        result = self._attempt(lambda: _checked_step(self.agent, batch, piece, names))
+        if result is None:
+            return None
+        step, gain = result
+        log.info("compiled update of %s: %.2f times as fast", ", ".join(sorted(names)), gain)
+        return step if gain > 1.0 or self.required else None
+
+    def _attempt(self, compile_it: Callable[[], T]) -> T | None:
+        """Return what the compiler makes; None with a warning where it fails."""
         try:
-            step, gain = _checked_step(self.agent, batch, piece, names)
+            return compile_it()
         except Exception as error:  # the compiler raises what its passes raise
             if self.required:
                 raise
             log.warning("updates stay eager: compiling them failed: %s", error)
             return None
-        log.info("compiled update of %s: %.2f times as fast", ", ".join(sorted(names)), gain)
-        return step if gain > 1.0 or self.required else None
 
 
 def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
@@ -196,6 +228,17 @@ def _checked_step(
     compiled = _fastest(lambda: step(batch))
     step.bind(agent)
     return step, eager / compiled
+
+
+def _checked_policy(agent: SACAgent, observations: Observations) -> TracedPolicy:
+    """Compile the policy and compare it with the eager one. Raises ParityError when it differs."""
+    policy = TracedPolicy(agent, observations, inductor)
+    expected = mean_and_std(agent, observations)
+    largest = expected.abs().max().clamp(min=1e-12)
+    difference = float((policy(observations) - expected).abs().max() / largest)
+    if not difference <= TOLERANCES[agent.numerics.precision].moments:
+        raise ParityError(f"the policy differs by {difference:.3g} of itself")
+    return policy
 
 
 def _check_parity(

@@ -8,7 +8,9 @@ while gradients are computed, by a factor that follows what overflows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +74,14 @@ class Numerics:
             total = [gradient * factor for gradient in total]
         return total, infos[0] if len(infos) == 1 else mean_info(infos)
 
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context in which networks compute."""
+        dtype = PRECISIONS[self.precision]
+        if dtype is None:
+            return nullcontext()
+        # Casts are not cached: traced functions would keep those of another call.
+        return torch.autocast(device.type, dtype, cache_enabled=False)
+
     def usable(self, gradients: Mapping[str, Sequence[Tensor]]) -> bool:
         """Whether to step: only float16 overflows as a matter of course, and then tries again."""
         if self.precision != "float16":
@@ -87,11 +97,7 @@ class Numerics:
         return finite
 
     def _evaluate(self, loss_function: Loss, batch: Batch) -> tuple[Tensor, Info]:
-        dtype = PRECISIONS[self.precision]
-        if dtype is None:
-            return loss_function(batch)
-        # Casts are not cached: traced functions would keep those of another call.
-        with torch.autocast(batch.rewards.device.type, dtype, cache_enabled=False):
+        with self.autocast(batch.rewards.device):
             return loss_function(batch)
 
 

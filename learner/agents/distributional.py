@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from serl_rt.learner.agents.losses import Info, sample, target_members
+from serl_rt.learner.agents.losses import Info, sample_next, target_members
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.critic import categorical_projection, distributional_loss
 
@@ -27,7 +27,7 @@ def target_distribution(agent: SACAgent, batch: Batch) -> Tensor:
     is to plain critics.
     """
     config = agent.config
-    next_actions, log_probs = sample(agent, batch.next_observations, batch.size)
+    next_actions, log_probs = sample_next(agent, batch)
     logits, atoms = agent.target_critic(
         batch.next_observations, next_actions, members=target_members(agent)
     )

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from serl_rt.learner.agents.high_utd import update_in_parts
 from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.agents.parts import critic_on, policy_on, seeded_initialization
-from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig, update_in_parts
+from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.draws import Draws
 from serl_rt.learner.networks.policy import Policy

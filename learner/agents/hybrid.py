@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from serl_rt.learner.agents.drq import PixelConfig, encode_batch, prepare_batch
+from serl_rt.learner.agents.high_utd import update_in_parts
 from serl_rt.learner.agents.losses import Info, actor_loss, critic_loss, temperature_loss
 from serl_rt.learner.agents.parts import (
     NETWORK_DEFAULTS,
@@ -22,7 +23,7 @@ from serl_rt.learner.agents.parts import (
     policy_on,
     seeded_initialization,
 )
-from serl_rt.learner.agents.sac import SACAgent, SACConfig, update_in_parts
+from serl_rt.learner.agents.sac import SACAgent, SACConfig
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.draws import Draws
 from serl_rt.learner.networks.grasp import GraspCritic

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from serl_rt.learner.data.batch import Batch
-from serl_rt.learner.networks.states import Observations
 
 if TYPE_CHECKING:
     from serl_rt.learner.agents.sac import SACAgent
@@ -25,7 +24,7 @@ Info = dict[str, Tensor | float]
 def target_values(agent: SACAgent, batch: Batch) -> Tensor:
     """Return y = r + discount * mask * min_i Q_i(s', a'), a' ~ pi(s'); (batch,)."""
     config = agent.config
-    next_actions, log_probs = sample(agent, batch.next_observations, batch.size)
+    next_actions, log_probs = sample_next(agent, batch)
     next_qs = agent.target_critic(
         batch.next_observations, next_actions, members=target_members(agent)
     )
@@ -73,7 +72,7 @@ def actor_loss(agent: SACAgent, batch: Batch) -> tuple[Tensor, Info]:
 def temperature_loss(agent: SACAgent, batch: Batch) -> tuple[Tensor, Info]:
     """temperature * (entropy - target entropy), entropy = -mean log pi(a'|s')."""
     with torch.no_grad():
-        _, log_probs = sample(agent, batch.next_observations, batch.size)
+        _, log_probs = sample_next(agent, batch)
     loss = agent.temperature(lhs=-log_probs.mean(), rhs=agent.target_entropy)
     return loss, {"temperature_loss": loss.detach()}
 
@@ -90,10 +89,13 @@ def imitation_loss(modes: Tensor, batch: Batch) -> Tensor:
     return (distances * batch.demonstrations).sum() / count
 
 
-def sample(agent: SACAgent, observations: Observations, count: int) -> tuple[Tensor, Tensor]:
-    """Return actions (count, action_dim) of the policy and their log-probabilities (count,)."""
-    noise = agent.draws.normal(count, agent.actor.action_dim)
-    distribution = agent.actor(observations, train=True)
+def sample_next(agent: SACAgent, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return actions a' ~ pi(s'), (batch, action_dim), and their log-probabilities (batch,)."""
+    noise = agent.draws.normal(batch.size, agent.actor.action_dim)
+    if batch.next_policy is None:
+        distribution = agent.actor(batch.next_observations, train=True)
+    else:
+        distribution = agent.actor.distribution(*batch.next_policy.unbind(1))
     result: tuple[Tensor, Tensor] = distribution.sample_and_log_prob(noise)
     return result
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from serl_rt.learner.agents.distributional import distributional_critic_loss, expected_values
-from serl_rt.learner.agents.losses import (
-    Info,
-    actor_loss,
-    critic_loss,
-    mean_info,
-    temperature_loss,
+from serl_rt.learner.agents.high_utd import (
+    critics_leave_policy,
+    update_in_parts,
+    with_next_policy,
 )
+from serl_rt.learner.agents.losses import Info, actor_loss, critic_loss, temperature_loss
 from serl_rt.learner.agents.parts import critic_network, critic_on, policy_on, seeded_initialization
-from serl_rt.learner.data.batch import Batch, slice_batch
+from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.draws import Draws, GeneratorDraws
 from serl_rt.learner.networks.critic import DistributionalCritic
 from serl_rt.learner.networks.lagrange import LagrangeMultiplier
@@ -33,6 +32,9 @@ from serl_rt.learner.networks.states import Observations, StateEncoder
 from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.optim import OptimizerConfig
 from serl_rt.learner.train_state import TrainState
+
+if TYPE_CHECKING:
+    from serl_rt.learner.compile import CompiledUpdates
 
 NETWORKS = ("actor", "critic", "temperature")
 
@@ -77,7 +79,7 @@ class SACAgent:
     state: TrainState
     target_entropy: float
     draws: Draws = field(init=False)
-    compiled: Callable[[Batch, Iterable[str]], Info] | None = None
+    compiled: CompiledUpdates | None = None
     """Does what an update does, faster; see learner/compile.py."""
 
     numerics: Numerics = field(default_factory=Numerics)
@@ -167,6 +169,8 @@ class SACAgent:
         The actor sees the whole batch. Critic metrics are the mean over the parts. Raises
         ValueError when the batch does not divide.
         """
+        if utd_ratio > 1 and critics_leave_policy(self):
+            batch = with_next_policy(self, batch)
         return self, update_in_parts(self.update, batch, utd_ratio)
 
     # --- acting ---------------------------------------------------------------------------------
@@ -272,23 +276,3 @@ class SACAgent:
             seed=seed,
             device=device,
         )
-
-
-def update_in_parts(
-    update: Callable[[Batch, Iterable[str]], tuple[object, Info]],
-    batch: Batch,
-    utd_ratio: int,
-    critics: Iterable[str] = ("critic",),
-    others: Iterable[str] = ("actor", "temperature"),
-) -> Info:
-    """Update the critics on `utd_ratio` parts of the batch in turn, then the others on all of it.
-
-    Returns the critics' mean metrics with the others'. Raises ValueError when the batch does not
-    divide.
-    """
-    if utd_ratio < 1 or batch.size % utd_ratio:
-        raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-    part = batch.size // utd_ratio
-    starts = range(0, batch.size, part)
-    infos = [update(slice_batch(batch, start, start + part), critics)[1] for start in starts]
-    return mean_info(infos) | update(batch, others)[1]

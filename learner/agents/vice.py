@@ -16,9 +16,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from serl_rt.learner.agents.drq import SERL_DRQ, DrQAgent, PixelConfig, pixel_networks
+from serl_rt.learner.agents.high_utd import update_in_parts
 from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.agents.parts import seeded_initialization
-from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig, update_in_parts
+from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.classifier import BinaryClassifier, classifier_network
 from serl_rt.learner.networks.policy import Policy

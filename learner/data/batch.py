@@ -31,6 +31,9 @@ class Batch(NamedTuple):
     """(batch,): cost of gripper commands, only for agents with a gripper critic."""
     demonstrations: Tensor | None = None
     """(batch,): 1 for transitions of the demonstrator, else 0."""
+    next_policy: Tensor | None = None
+    """(batch, 2, action_dim): mean and standard deviation of the policy at the next observations,
+    where they were computed before, for several updates; see `SACAgent.with_next_policy`."""
 
     @property
     def size(self) -> int:

@@ -86,6 +86,10 @@ class Policy(nn.Module):
         mean, std = self.mean_and_std(observations, train=train)
         if temperature != 1.0:
             std = std * temperature**0.5
+        return self.distribution(mean, std)
+
+    def distribution(self, mean: Tensor, std: Tensor) -> Distribution:
+        """Return the distribution of this policy's kind with these parameters."""
         if self.tanh_squash_distribution:
             return TanhMultivariateNormalDiag(mean, std)
         return MultivariateNormalDiag(mean, std)

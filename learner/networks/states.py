@@ -12,6 +12,19 @@ Observations = Tensor | Mapping[str, Tensor]
 """A state vector (batch, dim), or named arrays (states and images)."""
 
 
+def count_rows(observations: Observations) -> int:
+    """Return the size of the batch."""
+    first = observations if isinstance(observations, Tensor) else next(iter(observations.values()))
+    return len(first)
+
+
+def slice_observations(observations: Observations, start: int, stop: int) -> Observations:
+    """Return rows start..stop as views."""
+    if isinstance(observations, Tensor):
+        return observations[start:stop]
+    return {key: value[start:stop] for key, value in observations.items()}
+
+
 class ObservationEncoder(Protocol):
     """Turns observations into one vector; a `torch.nn.Module`."""
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from serl_rt.learner import compile as compiling
+from serl_rt.learner.agents.high_utd import mean_and_std
 from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.compile import CompiledUpdates, ParityError
 from serl_rt.learner.data.batch import Batch
@@ -150,6 +151,21 @@ def test_a_wrong_compilation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     agent.compiled = CompiledUpdates(agent, required=True)
     with pytest.raises(ParityError, match="critic differs by"):
         agent.update(random_batch(8, 0))
+
+
+def test_a_wrongly_compiled_policy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def miscompile(graph: torch.fx.GraphModule, _: object) -> object:
+        return lambda *tensors: {k: v * 1.001 for k, v in graph(*tensors).items()}
+
+    monkeypatch.setattr(compiling, "inductor", miscompile)
+    agent, batch = make_agent(), random_batch(8, 0)
+    agent.compiled = CompiledUpdates(agent, part_size=4, required=True)
+    with pytest.raises(ParityError, match="the policy differs by"):
+        agent.update_high_utd(batch, utd_ratio=2)
+    tolerant = make_agent()
+    tolerant.compiled = CompiledUpdates(tolerant, part_size=4)
+    expected = mean_and_std(tolerant, batch.next_observations)
+    assert torch.equal(tolerant.compiled.policy(batch.next_observations), expected)
 
 
 def test_agents_that_cannot_be_compiled_say_why() -> None:

@@ -157,6 +157,20 @@ def test_high_utd_updates_critics_on_parts_then_the_actor_on_all() -> None:
         one.update_high_utd(batch, utd_ratio=5)
 
 
+def test_high_utd_evaluates_a_policy_that_stays_the_same_once() -> None:
+    """For the targets of all parts and the temperature; and once more for its own loss."""
+    agent = make_agent()
+    evaluated: list[int] = []
+    agent.actor.network.register_forward_hook(lambda _m, _i, out: evaluated.append(len(out)))
+    agent.update_high_utd(random_batch(16), utd_ratio=4)
+    assert evaluated == [16, 16]
+    # Momentum left over moves the actor between the parts.
+    moving = make_agent(step_unused_optimizers=True)
+    moving.actor.network.register_forward_hook(lambda _m, _i, out: evaluated.append(len(out)))
+    moving.update_high_utd(random_batch(16), utd_ratio=4)
+    assert evaluated[2:] == [4, 4, 4, 4, 16, 16]
+
+
 def test_imitation_needs_marked_demonstrations() -> None:
     with pytest.raises(ValueError, match="needs demonstrations"):
         make_agent(bc_weight=1.0).update(random_batch())
