@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <span>
 #include <string_view>
 
 #include "core/error.hpp"
+#include "policy/file_pieces.hpp"
 
 namespace serl_rt {
 namespace {
@@ -108,16 +110,10 @@ McapWriter::~McapWriter() {
 }
 
 void McapWriter::put(const ByteWriter& bytes) {
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t written = ::write(descriptor_, bytes.bytes().data() + done, bytes.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      failed_ = true;
-      throw Error("the recording " + file_.string() +
-                  " could not be written: " + std::strerror(written < 0 ? errno : ENOSPC));
-    }
-    done += static_cast<std::size_t>(written);
+  if (!write_in_pieces(descriptor_, std::as_bytes(std::span(bytes.bytes())))) {
+    failed_ = true;
+    throw Error("the recording " + file_.string() +
+                " could not be written: " + std::strerror(errno));
   }
   position_ += bytes.size();
 }

@@ -32,10 +32,10 @@ class ByteWriter {
   std::vector<std::uint8_t> bytes_;
 };
 
-// Uncompressed chunks, each handed to the operating system whole, so that a program that dies
-// leaves a file which is readable up to its last chunk. One thread at a time. Every call but
-// close() by the destructor throws Error (disk full, no permission) that names the file; the file
-// is then of no more use.
+// Uncompressed chunks, each handed to the operating system when it is full, so that a program that
+// dies leaves a file which is readable up to its last whole chunk. One thread at a time. Every call
+// but close() by the destructor throws Error (disk full, no permission) that names the file; the
+// file is then of no more use.
 class McapWriter {
  public:
   static constexpr std::size_t kChunkBytes = 1 << 20;  // a chunk is written when it has this size

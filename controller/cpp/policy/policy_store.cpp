@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "core/error.hpp"
+#include "policy/file_pieces.hpp"
 #include "policy/sha256.hpp"
 
 namespace serl_rt {
@@ -38,12 +39,7 @@ class Descriptor {
   Descriptor& operator=(const Descriptor&) = delete;
 
   void write_all(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = write(descriptor_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail("write", path_);
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
+    if (!write_through_in_pieces(descriptor_, bytes)) fail("write", path_);
   }
 
   void sync() {
