@@ -1,6 +1,9 @@
 """The learner's server, seen from a controller: policies are offered, fetched, judged."""
 
 import hashlib
+import os
+import socket
+import stat
 
 import pytest
 from server_client import Controller, PolicyFile
@@ -75,3 +78,31 @@ def test_a_request_for_an_old_policy_is_answered_with_the_newest_offer(
 def test_a_policy_that_cannot_be_sent_is_not_published(server: LearnerServer) -> None:
     with pytest.raises(WireError):
         server.publish(PolicyFile(1, b""))
+
+
+def send_buffers(port: int) -> list[int]:
+    """Return the send buffers [bytes] of the connections that this process has accepted there."""
+    sizes = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            descriptor = os.dup(int(name))
+        except OSError:  # gone meanwhile
+            continue
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            continue
+        with socket.socket(fileno=descriptor) as connection:
+            if connection.family != socket.AF_INET or connection.getsockname()[1] != port:
+                continue
+            if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                sizes.append(connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF))
+    return sizes
+
+
+def test_the_kernel_takes_little_of_a_policy_at_once(
+    server: LearnerServer, controller: Controller
+) -> None:
+    controller.hello()
+    sizes = send_buffers(int(server.address.rsplit(":", 1)[1]))
+    assert len(sizes) == 1
+    assert sizes[0] == 2 * 128 * 1024  # the kernel doubles what it is asked for
