@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serl_rt.export.contract import Contract
+from serl_rt.export.piecewise import open_piecewise
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused, open_session
 
@@ -31,7 +32,7 @@ def write_policy_file(policy: PolicyFile, path: Path) -> None:
     """Write the ONNX file so that a reader sees the old or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
+    with open_piecewise(temporary) as stream:
         stream.write(policy.model)
         stream.flush()
         os.fsync(stream.fileno())

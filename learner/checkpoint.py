@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from serl_rt.export.piecewise import open_piecewise
+
 FORMAT = 1
 _HEADER = "header"
 
@@ -34,7 +36,7 @@ def save_checkpoint(
     """Write a checkpoint; a crash in between leaves the file of before, or none."""
     text = json.dumps({"format": FORMAT, **header}, sort_keys=True)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
+    with open_piecewise(temporary) as stream:
         contents: dict[str, Any] = {_HEADER: np.frombuffer(text.encode(), np.uint8), **arrays}
         np.savez(stream, **contents)
         stream.flush()
