@@ -36,9 +36,10 @@ class _PiecewiseFile(io.FileIO):
 def open_piecewise(path: Path) -> io.BufferedWriter:
     """Create a file, or empty it, that gives the kernel small pieces whatever is written to it.
 
-    The kernel copies, writes back and frees as one piece what comes in one call: for megabytes that
-    takes milliseconds, in which an ordinary kernel lets no other thread run on that core, not even
-    a controller's. The same for what waits for the disk: never more than a megabyte does.
+    Recent kernels keep what comes in one call as one piece (a large folio) and copy, write back and
+    free it without a pause: for megabytes that takes milliseconds, in which an ordinary kernel lets
+    no other thread run on that core, not even a controller's. What the disk has taken is concluded
+    without a pause, too, so never more than a megabyte waits for it.
     """
     return io.BufferedWriter(_PiecewiseFile(path))
 
