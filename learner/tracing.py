@@ -119,9 +119,30 @@ def _layer_norm(
     return normal.to(x.dtype), mean.to(kept), scale.to(kept)
 
 
+TANH_LIMIT = 8.0
+"""Beyond it tanh differs from 1 by less than 3e-7."""
+TANH_NUMERATOR = (0.999999994, 0.13444496, 0.00357159564, 2.18946224e-05, 1.52303622e-08)
+TANH_DENOMINATOR = (1.0, 0.467778233, 0.0261644339, 0.000341128811, 8.52242408e-07)
+"""tanh(x) = x p(x^2) / q(x^2), constant terms first: the least largest relative error up to the
+limit, 6e-9, fitted by least squares with weights that follow the error (Lawson 1961)."""
+
+
 def _tanh(x: Tensor) -> Tensor:
-    """Right to 1e-7 absolutely, but unlike the library's not relatively; a third of its time."""
-    return 1.0 - 2.0 / ((2.0 * x).exp() + 1.0)
+    """Right to 4e-7 relatively, by few multiplications where the library's is a function call."""
+    row = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    row = row.clamp(-TANH_LIMIT, TANH_LIMIT)
+    square = row * row
+    quotient = _polynomial(TANH_NUMERATOR, square) / _polynomial(TANH_DENOMINATOR, square)
+    return (row * quotient).to(x.dtype)
+
+
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """Horner's scheme; constant term first."""
+    *lower, last = coefficients
+    result = lower.pop() + last * x
+    while lower:
+        result = lower.pop() + result * x
+    return result
 
 
 def _baddbmm(
