@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
+from test_hybrid import make_agent as make_hybrid_agent
 from test_replay import numbered
 from test_sac import make_agent, random_batch
 from wire_controller import TASK, WireController
@@ -23,6 +24,7 @@ from wire_controller import TASK, WireController
 from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.agents.build import build_agent
+from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.assemble import SEED_STRIDE, check_ranks
 from serl_rt.learner.checkpoint import CheckpointError, load_checkpoint
@@ -44,18 +46,25 @@ DEADLINE_S = 120.0
 # --- one update -----------------------------------------------------------------------------------
 
 
-def updates(agent: SACAgent, batches: list[Batch]) -> dict[str, np.ndarray]:
+def agent_of(kind: str) -> SACAgent | HybridAgent:
+    if kind == "hybrid":
+        return make_hybrid_agent(torch.zeros(1, 5), torch.zeros(1, 2))
+    subsample = 2 if kind == "subsampled" else None
+    return make_agent(critic_ensemble_size=4, critic_subsample_size=subsample)
+
+
+def updates(agent: SACAgent | HybridAgent, batches: list[Batch]) -> dict[str, np.ndarray]:
     for batch in batches:
         agent.update(batch)
     return agent.state.arrays()
 
 
-def one_rank(rank: int, folder: str, subsample: int | None) -> None:
+def one_rank(rank: int, folder: str, kind: str) -> None:
     """Run in a process of its own: train on this rank's halves, save the parameters."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(SIZE), GLOO_SOCKET_IFNAME="lo")
     torch.set_num_threads(1)
     with join(f"file://{folder}/meeting") as ranks:
-        agent = make_agent(critic_ensemble_size=4, critic_subsample_size=subsample)
+        agent = agent_of(kind)
         agent.draws = RankDraws(agent.state.generator, ranks)
         agent.state.average = ranks.average
         half = 32 // SIZE
@@ -68,15 +77,14 @@ def one_rank(rank: int, folder: str, subsample: int | None) -> None:
 
 
 def joint_batches() -> list[Batch]:
-    return [random_batch(32, seed) for seed in range(20)]
+    penalty = torch.linspace(-0.1, 0.0, 32)  # for the hybrid agent
+    return [random_batch(32, seed)._replace(grasp_penalty=penalty) for seed in range(20)]
 
 
-@pytest.mark.parametrize("subsample", [None, 2])
-def test_two_ranks_get_the_parameters_of_one_process(tmp_path: Path, subsample: int | None) -> None:
-    multiprocessing.spawn(one_rank, (str(tmp_path), subsample), nprocs=SIZE)
-    joint = updates(
-        make_agent(critic_ensemble_size=4, critic_subsample_size=subsample), joint_batches()
-    )
+@pytest.mark.parametrize("kind", ["all", "subsampled", "hybrid"])
+def test_two_ranks_get_the_parameters_of_one_process(tmp_path: Path, kind: str) -> None:
+    multiprocessing.spawn(one_rank, (str(tmp_path), kind), nprocs=SIZE)
+    joint = updates(agent_of(kind), joint_batches())
     ranks = [dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(SIZE)]
     for name, expected in joint.items():
         assert np.array_equal(ranks[0][name], ranks[1][name]), name
