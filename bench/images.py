@@ -10,7 +10,7 @@ import zmq
 from bench.producer import logged_rate
 from bench.programs import output_of, program
 from bench.rows import Row, make_row
-from serl_rt.export.messages import transition_columns
+from serl_rt.export.columns import transition_columns
 
 REPETITIONS = 5
 COUNT = 3000

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.programs import program
-from serl_rt.export.messages import Column
+from serl_rt.export.columns import Column
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer, TransitionBatch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.programs import CONTROLLER, environment
-from serl_rt.export.messages import transition_columns
+from serl_rt.export.columns import transition_columns
 from serl_rt.export.onnx_graph import PolicyExporter
 from serl_rt.export.task import load_task
 from serl_rt.export.verify import open_session

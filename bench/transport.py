@@ -10,7 +10,7 @@ import zmq
 
 from bench.producer import logged_rate
 from bench.rows import Row, make_row
-from serl_rt.export.messages import DTYPES, Column, transition_columns
+from serl_rt.export.columns import DTYPES, Column, transition_columns
 from serl_rt.export.task import TaskFile, load_task
 from serl_rt.learner.receive import TransitionBatch
 

@@ -13,15 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from serl_rt.export.columns import DTYPES, STARTS, Array, Column, rows_of, transition_columns
 from serl_rt.export.contract import Contract
-from serl_rt.export.messages import (
-    DTYPES,
-    STARTS,
-    Array,
-    Column,
-    rows_of,
-    transition_columns,
-)
 from serl_rt.export.wire_header import WireError
 
 CONTRACT = "contract"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
-from serl_rt.export.messages import DTYPES, Array
+from serl_rt.export.columns import DTYPES, Array
 from serl_rt.export.wire_header import (
     FLAG,
     I64,

@@ -10,15 +10,19 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from serl_rt.export.messages import (
+from serl_rt.export.columns import (
     DTYPES,
     MAX_BODY_BYTES,
     MAX_COLUMNS,
     MAX_COUNT,
     STARTS,
-    Ack,
     Array,
     Column,
+    item_bytes,
+    rows_of,
+)
+from serl_rt.export.messages import (
+    Ack,
     ControllerMessage,
     Heartbeat,
     Hello,
@@ -31,8 +35,6 @@ from serl_rt.export.messages import (
     Refused,
     Transitions,
     Welcome,
-    item_bytes,
-    rows_of,
 )
 from serl_rt.export.operator_messages import (
     STATE_ARRAYS,

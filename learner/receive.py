@@ -13,14 +13,9 @@ from typing import TypeAlias
 
 import zmq
 
+from serl_rt.export.columns import MAX_BODY_BYTES, Column
 from serl_rt.export.keys import Gatekeeper, check_address, load_keys
-from serl_rt.export.messages import (
-    MAX_BODY_BYTES,
-    Column,
-    LearnerMessage,
-    PolicyResult,
-    Transitions,
-)
+from serl_rt.export.messages import LearnerMessage, PolicyResult, Transitions
 from serl_rt.export.wire import encode
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.offers import OfferedPolicy, make_offer

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
+from serl_rt.export.columns import Column
 from serl_rt.export.messages import (
     PROTOCOL,
     Ack,
-    Column,
     Heartbeat,
     Hello,
     HelloRequired,

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serl_rt.export.columns import DTYPES, STARTS
 from serl_rt.export.demonstrations import demonstration_columns
-from serl_rt.export.messages import DTYPES, STARTS
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.expert import PickCubeExpert
 from serl_rt.sim.peg_expert import PegInsertExpert

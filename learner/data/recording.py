@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from serl_rt.export.columns import DTYPES, STARTS
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import DemonstrationsError, demonstration_columns
-from serl_rt.export.messages import DTYPES, STARTS
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from serl_rt.export.messages import MAX_BODY_BYTES, Transitions
+from serl_rt.export.columns import MAX_BODY_BYTES
+from serl_rt.export.messages import Transitions
 from serl_rt.export.wire import decode_controller_message, encode
 from serl_rt.export.wire_header import MAX_HEADER_BYTES, WireError, unpack_header
 from serl_rt.learner.data.frames import pack_frames, unpack_frames

@@ -17,7 +17,7 @@ import zmq
 from cpp_program import program
 from server_client import CONTRACT, PolicyFile
 
-from serl_rt.export import messages as m
+from serl_rt.export.columns import transition_columns
 from serl_rt.export.keys import make_keys
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer
@@ -29,14 +29,13 @@ FIELDS = (
     ("cube_position", (3,)),
     ("tcp_to_cube", (3,)),
 )
-COLUMNS = m.transition_columns(FIELDS, 4)
+COLUMNS = transition_columns(FIELDS, 4)
 PATIENCE_S = 120.0
 
 # A learner in a process of its own, to be killed: prints where it listens and what it has stored.
 LEARNER = """
 import json, sys
 from pathlib import Path
-from serl_rt.export.messages import Column
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer
 

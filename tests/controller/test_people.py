@@ -14,7 +14,7 @@ from cpp_program import CONTROLLER
 
 from serl_rt.controller.client import ControllerClient, NoAnswerError
 from serl_rt.controller.control import onnxruntime_library
-from serl_rt.export.messages import transition_columns
+from serl_rt.export.columns import transition_columns
 from serl_rt.export.operator_messages import StreamTarget
 from serl_rt.export.publish import write_policy_file
 from serl_rt.export.task import load_task

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from serl_rt.controller.client import CommandError, ControllerClient, StateSubscriber
 from serl_rt.controller.control import onnxruntime_library
-from serl_rt.export.messages import transition_columns
+from serl_rt.export.columns import transition_columns
 from serl_rt.export.publish import PolicyFile, write_policy_file
 from serl_rt.export.task import load_task
 from serl_rt.learner.agents.build import build_agent

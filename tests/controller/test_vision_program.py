@@ -16,8 +16,8 @@ from cpp_program import CONTROLLER
 from numpy.typing import NDArray
 
 from serl_rt.controller.control import onnxruntime_library
+from serl_rt.export.columns import STARTS
 from serl_rt.export.demonstrations import demonstration_columns
-from serl_rt.export.messages import STARTS
 from serl_rt.export.publish import PolicyFile, write_policy_file
 from serl_rt.export.task import load_task
 from serl_rt.export.verify import OnnxPolicy

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serl_rt.export.columns import DTYPES
 from serl_rt.export.contract import (
     Contract,
     GripperAction,
@@ -20,7 +21,6 @@ from serl_rt.export.demonstrations import (
     load_demonstrations,
     save_demonstrations,
 )
-from serl_rt.export.messages import DTYPES
 
 Columns = dict[str, NDArray[Any]]
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from serl_rt.export import messages as m
 from serl_rt.export import wire
+from serl_rt.export.columns import DTYPES, STARTS, Column, dtype_name
 from serl_rt.export.operator_messages import Command, Reply, StateSample
 from serl_rt.export.wire_header import MAX_HEADER_BYTES, MAX_ITEMS, MAX_TEXT, WireError
 
@@ -119,20 +120,20 @@ def transition_messages(draw: st.DrawFn) -> m.Transitions:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     columns = {}
     for name in draw(st.lists(names, min_size=1, max_size=6, unique=True)):
-        dtype = m.DTYPES[draw(st.sampled_from(sorted(m.DTYPES)))]
+        dtype = DTYPES[draw(st.sampled_from(sorted(DTYPES)))]
         shape = (count, *draw(st.lists(st.integers(1, 4), max_size=3)))
         columns[name] = (rng.random(shape) * 250).astype(dtype)
     starts = (rng.random(count) < 0.5).astype(np.uint8)
     if draw(st.booleans()):
         shape = draw(st.lists(st.integers(1, 4), min_size=3, max_size=3))
         frames = rng.integers(0, 256, (int(starts.sum()), *shape), np.uint8)
-        columns |= {m.STARTS: starts, "observation/seen": frames}
+        columns |= {STARTS: starts, "observation/seen": frames}
     else:
         columns = {  # images under observation/ need `starts`
             name: array
             for name, array in columns.items()
-            if not m.Column(name, m.dtype_name(array.dtype), ()).sparse
-        } | {m.STARTS: starts}
+            if not Column(name, dtype_name(array.dtype), ()).sparse
+        } | {STARTS: starts}
     return m.Transitions(draw(hex32), draw(st.integers(0, 2**60)), columns)
 
 
@@ -181,7 +182,7 @@ def test_tail_is_what_is_left(message: m.Transitions, data: st.DataObject) -> No
     assert tail.next_seq == message.next_seq
     assert tail.count == message.count - skip
     for column, (name, array) in zip(message.layout, message.columns.items(), strict=True):
-        gone = int(message.columns[m.STARTS][:skip].sum()) if column.sparse else skip
+        gone = int(message.columns[STARTS][:skip].sum()) if column.sparse else skip
         np.testing.assert_array_equal(tail.columns[name], array[gone:])
 
 
@@ -249,7 +250,7 @@ def with_images(starts: bytes | None = None, *, front_rows: int = 1) -> list[byt
     frames = read_frames("transitions_with_images")
     names = [column.name for column in MESSAGES["transitions_with_images"].layout]  # type: ignore[union-attr]
     if starts is not None:
-        frames[1 + names.index(m.STARTS)] = starts
+        frames[1 + names.index(STARTS)] = starts
     front = 1 + names.index("observation/front")
     frames[front] = frames[front] * front_rows
     return frames
@@ -260,7 +261,7 @@ def without_starts() -> list[bytes]:
     frames = read_frames("transitions_with_images")
     header = msgpack.unpackb(frames[0])
     header["columns"] = [
-        ["other" if name == m.STARTS else name, dtype, shape]
+        ["other" if name == STARTS else name, dtype, shape]
         for name, dtype, shape in header["columns"]
     ]
     return [msgpack.packb(header), *frames[1:]]

@@ -10,11 +10,12 @@ import numpy as np
 import zmq
 
 from serl_rt.export import messages as m
+from serl_rt.export.columns import DTYPES, transition_columns
 from serl_rt.export.keys import load_keys, secure_client
 from serl_rt.export.wire import decode_learner_message, encode
 
 CONTRACT = "c" * 64
-COLUMNS = m.transition_columns([("x", (3,))], 2)
+COLUMNS = transition_columns([("x", (3,))], 2)
 PATIENCE_S = 20.0
 T = TypeVar("T", bound=m.LearnerMessage)
 
@@ -25,7 +26,7 @@ def make(run_id: str, first: int, count: int) -> m.Transitions:
     columns = {
         column.name: np.broadcast_to(
             numbers.reshape(-1, *[1] * len(column.shape)), (count, *column.shape)
-        ).astype(m.DTYPES[column.dtype])
+        ).astype(DTYPES[column.dtype])
         for column in COLUMNS
     }
     return m.Transitions(run_id, first, columns)

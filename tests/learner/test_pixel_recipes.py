@@ -12,9 +12,9 @@ import onnx
 import pytest
 import torch
 
+from serl_rt.export.columns import DTYPES
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import demonstration_columns
-from serl_rt.export.messages import DTYPES
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import OnnxPolicy, make_probes
 from serl_rt.learner.agents.agent import Agent

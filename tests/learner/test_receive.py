@@ -10,6 +10,7 @@ import zmq
 from server_client import COLUMNS, CONTRACT, PATIENCE_S, Controller, make, numbers
 
 from serl_rt.export import messages as m
+from serl_rt.export.columns import MAX_BODY_BYTES
 from serl_rt.export.keys import KeysError, make_keys
 from serl_rt.export.wire import decode_learner_message, encode
 from serl_rt.learner.data.transition_log import TransitionLog
@@ -288,7 +289,7 @@ def test_a_frame_larger_than_the_wire_allows_ends_the_connection(log: Transition
         socket.linger = 0
         with socket.get_monitor_socket(zmq.EVENT_DISCONNECTED) as events:
             socket.connect(server.address)
-            socket.send(bytes(m.MAX_BODY_BYTES + 1))
+            socket.send(bytes(MAX_BODY_BYTES + 1))
             assert events.poll(20_000)
             socket.disable_monitor()
         with Controller(server.address) as controller:  # others go on

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from serl_rt.export.columns import DTYPES
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import demonstration_columns
-from serl_rt.export.messages import DTYPES
 from serl_rt.export.normalise import Normaliser
 from serl_rt.export.verify import OnnxPolicy
 from serl_rt.learner.data.image_replay import ImageReplay

@@ -13,7 +13,7 @@ from bench.fci.arm import Controller, Status
 from bench.fci.bad_policies import make_policy
 from bench.fci.case import Case, Context, Result
 from bench.fci.servers import franka_sim
-from serl_rt.export.messages import transition_columns
+from serl_rt.export.columns import transition_columns
 from serl_rt.export.task import load_task
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from serl_rt.export import messages as m
+from serl_rt.export.columns import DTYPES, STARTS, Array, rows_of, transition_columns
 from serl_rt.export.operator_messages import Command, Reply, StateSample, StreamTarget
 from serl_rt.export.wire import AnyMessage, encode
 
@@ -26,7 +27,7 @@ FIELDS = (("q", (7,)), ("cube/corners", (2, 3)))
 IMAGES = (("front", (2, 3, 3)), ("wrist", (1, 2, 3)))
 ACTION_DIM = 4
 COUNT = 3
-STARTS = (0, 1, 0)
+FIRST_STEPS = (0, 1, 0)
 
 
 def transitions(images: Sequence[tuple[str, tuple[int, ...]]] = ()) -> m.Transitions:
@@ -34,18 +35,18 @@ def transitions(images: Sequence[tuple[str, tuple[int, ...]]] = ()) -> m.Transit
 
     With images the second one starts anew.
     """
-    columns: dict[str, m.Array] = {}
-    for number, column in enumerate(m.transition_columns(FIELDS, ACTION_DIM, images)):
-        if column.name == m.STARTS:
-            columns[column.name] = np.array(STARTS, np.uint8)
+    columns: dict[str, Array] = {}
+    for number, column in enumerate(transition_columns(FIELDS, ACTION_DIM, images)):
+        if column.name == STARTS:
+            columns[column.name] = np.array(FIRST_STEPS, np.uint8)
             continue
-        shape = (m.rows_of(column, COUNT, columns.get(m.STARTS)), *column.shape)
+        shape = (rows_of(column, COUNT, columns.get(STARTS)), *column.shape)
         values = 100 * number + np.arange(np.prod(shape)).reshape(shape)
         if column.dtype == "u1":
             values = values % (256 if column.shape else 2)
         if column.dtype == "f4":
             values = values / 8
-        columns[column.name] = values.astype(m.DTYPES[column.dtype])
+        columns[column.name] = values.astype(DTYPES[column.dtype])
     return m.Transitions(RUN_ID, 2**40, columns)
 
 
