@@ -10,6 +10,7 @@ from torch import Tensor
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import load_demonstrations
 from serl_rt.export.toml_config import ConfigError
+from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.sac import SACAgent
 from serl_rt.learner.compile import compile_updates
@@ -56,7 +57,7 @@ def make_step(
             raise ConfigError(f"--demos {arguments.demos}: has less than one episode for each rank")
         demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
         demonstrations.insert(transitions)
-    elif recipe.agent.bc_weight > 0:
+    elif recipe.agent.bc_weight > 0 or isinstance(agent, BCAgent):
         raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
     if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
         example = batch_to_device(
@@ -77,7 +78,9 @@ def make_step(
         agent.draws = RankDraws(agent.state.generator, ranks)
         agent.state.average = ranks.average
         step.average = ranks.average_info
-    return step, Intake(decoder, replay, make_share(ranks, contract))
+    corrections_only = isinstance(agent, BCAgent)
+    share = make_share(ranks, contract)
+    return step, Intake(decoder, replay, share, corrections_only=corrections_only)
 
 
 def make_share(ranks: Ranks, contract: Contract) -> Share:

@@ -47,7 +47,8 @@ def describe(progress: Progress, window: SuccessWindow, info: Mapping[str, float
         words.append(f"success {window.success_rate:.2f} of the last {window.count} evaluations")
     if info:
         words.append(f"{info['updates_per_s']:.0f} updates/s")
-        words.append(f"critic loss {info['critic_loss']:.3g}")
+        network = "critic" if "critic_loss" in info else "actor"
+        words.append(f"{network} loss {info[f'{network}_loss']:.3g}")
     return ", ".join(words)
 
 

@@ -11,6 +11,7 @@ from serl_rt.export.contract import Contract
 from serl_rt.export.onnx_graph import PolicyExporter
 from serl_rt.export.policy_module import PolicyModule
 from serl_rt.learner.agents.agent import Agent
+from serl_rt.learner.agents.bc import LARGEST_ACTION, BCAgent
 from serl_rt.learner.agents.hybrid import Arms, HybridAgent
 from serl_rt.learner.data.transitions import STATE
 from serl_rt.learner.networks.grasp import GraspCritic
@@ -37,6 +38,22 @@ class ActorModule(nn.Module):
         return self.policy.mean_and_std({STATE: features} | dict(images or {}))
 
 
+class ClonedActorModule(nn.Module):
+    """A policy that gives actions themselves, as the mean before tanh; it does not explore."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(
+        self, features: Tensor, images: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same as ActorModule's, without deviation: its tanh is the mode, cut to [-1, 1]."""
+        mean, _ = self.policy.mean_and_std({STATE: features} | dict(images or {}))
+        cut = mean.clamp(-LARGEST_ACTION, LARGEST_ACTION)
+        return torch.atanh(cut), torch.zeros_like(cut)
+
+
 class HybridActorModule(nn.Module):
     """A policy of the arms and the grippers' best commands, as one Gaussian before tanh."""
 
@@ -61,6 +78,8 @@ def actor_module(agent: Agent) -> nn.Module:
     """Return what acts for this agent, as `PolicyModule` calls it."""
     if isinstance(agent, HybridAgent):
         return HybridActorModule(agent.actor, agent.grasp_critic, agent.arms)
+    if isinstance(agent, BCAgent):
+        return ClonedActorModule(agent.actor)
     return ActorModule(agent.actor)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_toml, setting
 from serl_rt.learner.networks.mlp import ACTIVATIONS
+from serl_rt.learner.recipe_checks import check_recipe
 from serl_rt.learner.vision.build import FROZEN_ENCODERS, PRECISIONS
 from serl_rt.learner.vision.encoders import SCRATCH_ENCODERS
 
@@ -25,8 +26,9 @@ class AgentRecipe:
 
     kind: str = setting(
         "sac",
-        choices=("sac", "drq", "hybrid"),
-        doc="drq moves images at random; hybrid does, too, and has a critic of gripper commands",
+        choices=("sac", "drq", "hybrid", "bc"),
+        doc="drq moves images at random; hybrid does, too, and has a critic of gripper commands; "
+        "bc imitates demonstrations and, of what happens, the steps in which a person took over",
     )
     discount: float = setting(0.97, low=0.0, high=0.9999)
     soft_target_update_rate: float = setting(0.005, low=1e-6, high=1.0)
@@ -193,87 +195,6 @@ def recipe_from_json(text: str, origin: str) -> Recipe:
     """Read back what `to_json` wrote; `origin` is named in errors."""
     table: dict[str, Any] = json.loads(text)
     return parse_table(Recipe, _without_none(table), Source(origin))
-
-
-def check_recipe(recipe: Recipe, source: Source) -> None:
-    """Refuse settings that contradict each other."""
-    agent, training = recipe.agent, recipe.training
-    subsample = agent.critic_subsample_size
-    if subsample is not None and subsample > agent.critic_ensemble_size:
-        allowed = f"at most critic_ensemble_size = {agent.critic_ensemble_size}"
-        raise (source / "agent").error("critic_subsample_size", subsample, allowed)
-    if (recipe.policy.fixed_std is not None) != (recipe.policy.std_parameterization == "fixed"):
-        allowed = 'given for std_parameterization = "fixed" and no other'
-        raise (source / "policy").error("fixed_std", recipe.policy.fixed_std, allowed)
-    if not agent.value_low < agent.value_high:
-        allowed = f"below value_high = {agent.value_high}"
-        raise (source / "agent").error("value_low", agent.value_low, allowed)
-    if agent.num_atoms is not None and recipe.encoder is not None:
-        raise (source / "agent").error("num_atoms", agent.num_atoms, "absent with an [encoder]")
-    if agent.kind == "hybrid":
-        _check_hybrid(recipe, source)
-    _check_numerics(recipe, source / "training")
-    _check_encoder(recipe, source / "encoder")
-    if training.start_training > recipe.replay.capacity:
-        allowed = f"at most the replay capacity {recipe.replay.capacity}"
-        raise (source / "training").error("start_training", training.start_training, allowed)
-
-
-def _check_hybrid(recipe: Recipe, source: Source) -> None:
-    """Their update is one of two kinds of critics, eager and in float32."""
-    if recipe.agent.num_atoms is not None:
-        raise (source / "agent").error("num_atoms", recipe.agent.num_atoms, "absent for hybrid")
-    training = recipe.training
-    allowed = {"precision": ("float32",), "gradient_accumulation": (1,), "compile": ("off", "auto")}
-    for key, choices in allowed.items():
-        value = getattr(training, key)
-        if value not in choices:
-            wanted = " or ".join(str(choice) for choice in choices)
-            raise (source / "training").error(key, value, f'{wanted} with kind = "hybrid"')
-
-
-def _check_numerics(recipe: Recipe, source: Source) -> None:
-    training, parts = recipe.training, recipe.training.gradient_accumulation
-    if training.batch_size % parts:
-        allowed = f"a divisor of batch_size = {training.batch_size}"
-        raise source.error("gradient_accumulation", parts, allowed)
-    if parts > 1 and recipe.agent.bc_weight > 0.0:
-        # Its imitation term is a mean over the batch's demonstrations, however many those are.
-        raise source.error("gradient_accumulation", parts, "1 with bc_weight")
-    if parts > 1 and recipe.encoder is not None and recipe.encoder.share_encodings:
-        raise source.error("gradient_accumulation", parts, "1 with share_encodings")
-    if training.precision == "float16" and training.compile == "on":
-        raise source.error("precision", "float16", 'float32 or bfloat16 with compile = "on"')
-
-
-def _check_encoder(recipe: Recipe, source: Source) -> None:
-    encoder = recipe.encoder
-    if encoder is None:
-        if recipe.agent.kind == "drq":
-            raise source.missing("type", 'given for kind = "drq"')
-        return
-    if recipe.training.compile == "on":
-        raise ConfigError(f"{source.file}: [training] compile: updates on images stay eager")
-    if recipe.agent.num_atoms is not None:
-        allowed = "absent with an [encoder]: critics on images are not distributional"
-        raise Source(source.file, "agent").error("num_atoms", recipe.agent.num_atoms, allowed)
-    frozen = encoder.type in FROZEN_ENCODERS
-    if encoder.cached_crops and not frozen:
-        allowed = f"0 for {encoder.type}, which learns: only a frozen trunk's features stay true"
-        raise source.error("cached_crops", encoder.cached_crops, allowed)
-    if encoder.join_cameras and frozen:
-        raise source.error("join_cameras", True, f"false for {encoder.type}")
-    if encoder.channels is not None and encoder.type != "convfast":
-        raise source.error("channels", encoder.channels, f"absent for {encoder.type}")
-    if encoder.standardize_images and encoder.type != "convfast":
-        raise source.error("standardize_images", True, f"false for {encoder.type}")
-    if encoder.dropout is not None and not frozen:
-        raise source.error("dropout", encoder.dropout, f"absent for {encoder.type}")
-    if encoder.last_block is not None and encoder.type != "mobilenet-pretrained":
-        raise source.error("last_block", encoder.last_block, f"absent for {encoder.type}")
-    if (encoder.weights is not None) != (encoder.type == "resnet-pretrained"):
-        allowed = 'a file for type = "resnet-pretrained" and absent for others'
-        raise source.error("weights", encoder.weights, allowed)
 
 
 def find_recipe(name_or_path: str | os.PathLike[str]) -> Path:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from serl_rt.learner.agents.drq import PixelConfig, prepare_observations
-from serl_rt.learner.agents.losses import Info
+from serl_rt.learner.agents.losses import Info, mean_info
 from serl_rt.learner.agents.parts import policy_on, seeded_initialization
-from serl_rt.learner.data.batch import Batch, concat_batches
+from serl_rt.learner.data.batch import Batch, concat_batches, slice_batch
+from serl_rt.learner.draws import Draws, GeneratorDraws
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations, StateEncoder
 from serl_rt.learner.optim import OptimizerConfig
@@ -32,6 +33,11 @@ class BCAgent:
     encoder: EncodingWrapper | None = None
     """None for state vectors."""
     pixels: PixelConfig = PixelConfig()
+    draws: Draws = field(init=False)
+    """Cloning draws nothing but the random shifts of images, from the state's generator."""
+
+    def __post_init__(self) -> None:
+        self.draws = GeneratorDraws(self.state.generator)
 
     @property
     def actor(self) -> Policy:
@@ -57,6 +63,12 @@ class BCAgent:
         loss, info = self.loss(batch)
         self.state.apply_gradients({"actor": self.state.gradients("actor", loss)})
         return self, info | self.state.learning_rates()
+
+    def update_high_utd(self, batch: Batch, *, utd_ratio: int) -> tuple[BCAgent, Info]:
+        """Take `utd_ratio` steps, each towards its part of the batch."""
+        part = batch.size // utd_ratio
+        parts = [slice_batch(batch, part * i, part * (i + 1)) for i in range(utd_ratio)]
+        return self, mean_info([self.update(each)[1] for each in parts])
 
     @torch.no_grad()
     def sample_actions(

@@ -13,6 +13,7 @@ from torch import Tensor
 from serl_rt.export.contract import Contract
 from serl_rt.export.contract_fields import GripperAction
 from serl_rt.learner.agents.agent import Agent
+from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
 from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent
@@ -65,6 +66,8 @@ def build_agent(
     settings = _settings(recipe) | {"seed": seed, "device": device}
     if recipe.agent.kind == "hybrid":
         return _hybrid_agent(recipe, contract, settings)
+    if recipe.agent.kind == "bc":
+        return _cloning_agent(recipe, contract, settings)
     if recipe.encoder is None:
         observations = {STATE: torch.zeros(1, contract.observation_dim)}
         states = SACAgent.create_states(observations, actions, **settings)
@@ -103,6 +106,25 @@ def _hybrid_agent(recipe: Recipe, contract: Contract, settings: dict[str, Any]) 
         grasp_critic_network_kwargs=network_kwargs(recipe.grasp_critic),
         **vision,
         **settings,
+    )
+
+
+def _cloning_agent(recipe: Recipe, contract: Contract, settings: Mapping[str, Any]) -> BCAgent:
+    """Return an agent that imitates; of the settings those of a policy."""
+    vision: dict[str, Any] = {}
+    if recipe.encoder is not None:
+        images = tuple(image.name for image in contract.images)
+        vision = {
+            "encoder": encoder_config(recipe.encoder, images),
+            "pixels": pixel_config(recipe.encoder, augment=True),
+        }
+    names = ("policy_network_kwargs", "policy_kwargs", "seed", "device")
+    return BCAgent.create(
+        example_observations(contract),
+        torch.zeros(1, contract.action_dim),
+        optimizer=settings["optimizers"]["actor"],
+        **vision,
+        **{name: settings[name] for name in names},
     )
 
 

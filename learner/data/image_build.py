@@ -9,6 +9,7 @@ import torch
 
 from serl_rt.export.contract import Contract
 from serl_rt.learner.agents.agent import Agent
+from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.drq import DrQAgent
 from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.data.image_replay import ImageReplay
@@ -53,7 +54,7 @@ class ReplayFactory:
         config = self.recipe.encoder
         if config is None or not config.cached_crops:
             return None
-        assert isinstance(self.agent, DrQAgent | HybridAgent)
+        assert isinstance(self.agent, BCAgent | DrQAgent | HybridAgent)
         assert self.agent.encoder is not None
         return Featuriser(
             self.agent.encoder,

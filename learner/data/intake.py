@@ -50,22 +50,33 @@ class Intake:
     """Fills a replay from what controllers send."""
 
     def __init__(
-        self, decoder: TransitionDecoder, replay: Replay, share: Share | None = None
+        self,
+        decoder: TransitionDecoder,
+        replay: Replay,
+        share: Share | None = None,
+        *,
+        corrections_only: bool = False,
     ) -> None:
+        """`corrections_only`: learn only from steps in which a person took over (HG-DAgger)."""
         self.decoder = decoder
         self.replay = replay
         self.share = share or Share()
+        self.corrections_only = corrections_only
 
     def __call__(self, columns: Columns, run_id: str) -> int:
-        """Store what is to be learned from; return how many transitions that is, of all ranks.
+        """Store what is to be learned from; return how many transitions came, of all ranks.
 
-        Transitions of evaluation episodes are left out. Raises ValueError, naming the column.
+        Transitions of evaluation episodes are left out of both.
+        Raises ValueError, naming the column.
         """
         transitions = self.decoder(columns, run_id)
-        evaluation = np.asarray(columns["evaluation"]).astype(bool)
-        if evaluation.any():
-            transitions = transitions.select(~evaluation)
-        mine = self.share.of(transitions, run_id, columns["episode"][~evaluation])
+        training = ~np.asarray(columns["evaluation"]).astype(bool)
+        learned = training
+        if self.corrections_only:
+            learned = training & np.asarray(columns["intervention"]).astype(bool)
+        if not learned.all():
+            transitions = transitions.select(learned)
+        mine = self.share.of(transitions, run_id, columns["episode"][learned])
         if mine.size:
             self.replay.insert(mine)
-        return transitions.size
+        return int(training.sum())
