@@ -43,15 +43,17 @@ class ClonedActorModule(nn.Module):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        self.policy = policy
+        # Without the deviation's layer: weights that an action does not need are in no policy file.
+        self.encoder, self.network, self.mean = policy.encoder, policy.network, policy.mean
 
     def forward(
         self, features: Tensor, images: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """The same as ActorModule's, without deviation: its tanh is the mode, cut to [-1, 1]."""
-        mean, _ = self.policy.mean_and_std({STATE: features} | dict(images or {}))
+        mean = self.mean(self.network(self.encoder({STATE: features} | dict(images or {}))))
         cut = mean.clamp(-LARGEST_ACTION, LARGEST_ACTION)
-        return torch.atanh(cut), torch.zeros_like(cut)
+        # atanh, in operations that every exporter knows.
+        return 0.5 * (torch.log(1.0 + cut) - torch.log(1.0 - cut)), torch.zeros_like(cut)
 
 
 class HybridActorModule(nn.Module):

@@ -38,9 +38,12 @@ def make_agent(name: str, task: str) -> BCAgent:
 def test_what_is_exported_acts_as_the_agent_and_does_not_explore() -> None:
     contract = load_task("pick_cube").contract
     agent = make_agent("bc_state", "pick_cube")
+    exporter = make_exporter(agent, contract, "bc_state")
+    exporter.export(1, 0)
     for _ in range(20):
         agent.update(example_batch(contract, 64))
-    policy = OnnxPolicy(make_exporter(agent, contract, "bc_state").export(1, 20).model, contract)
+    policy = OnnxPolicy(exporter.export(2, 20).model, contract)
+    assert exporter.full_exports == 0  # only weights were replaced
     probes = make_probes(contract, 20, seed=3)
     normalise = TransitionDecoder(contract).normaliser
     for row in range(len(probes)):
