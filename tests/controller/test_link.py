@@ -36,6 +36,7 @@ PATIENCE_S = 120.0
 LEARNER = """
 import json, sys
 from pathlib import Path
+from serl_rt.export.columns import Column
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.receive import LearnerServer
 
