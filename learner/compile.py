@@ -168,7 +168,10 @@ class CompiledUpdates:
         return self._fitting(batch.size, size, agent.config.critic_ensemble_size)
 
     def _fitting(self, rows: int, size: int, members: int) -> int:
-        """Return the multiple of `size` that divides `rows` and fits into a core's cache."""
+        """Return the multiple of `size` that divides `rows` and fits into a core's cache.
+
+        On a GPU, or where `size` does not divide them, all rows.
+        """
         if rows % size or self.agent.state.device.type != "cpu":
             return rows
         fitting, parts = CACHED_ROWS // (size * members), rows // size

@@ -10,9 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from serl_rt.learner.agents.drq import PixelConfig, prepare_observations
+from serl_rt.learner.agents.high_utd import cut
 from serl_rt.learner.agents.losses import Info, mean_info
 from serl_rt.learner.agents.parts import policy_on, seeded_initialization
-from serl_rt.learner.data.batch import Batch, concat_batches, slice_batch
+from serl_rt.learner.data.batch import Batch, concat_batches
 from serl_rt.learner.draws import Draws, GeneratorDraws
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations, StateEncoder
@@ -65,10 +66,11 @@ class BCAgent:
         return self, info | self.state.learning_rates()
 
     def update_high_utd(self, batch: Batch, *, utd_ratio: int) -> tuple[BCAgent, Info]:
-        """Take `utd_ratio` steps, each towards its part of the batch."""
-        part = batch.size // utd_ratio
-        parts = [slice_batch(batch, part * i, part * (i + 1)) for i in range(utd_ratio)]
-        return self, mean_info([self.update(each)[1] for each in parts])
+        """Take `utd_ratio` steps, each towards its part of the batch.
+
+        Raises ValueError when the batch does not divide.
+        """
+        return self, mean_info([self.update(part)[1] for part in cut(batch, utd_ratio)])
 
     @torch.no_grad()
     def sample_actions(

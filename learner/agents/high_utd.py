@@ -29,12 +29,16 @@ def update_in_parts(
     Returns the critics' mean metrics with the others'. Raises ValueError when the batch does not
     divide.
     """
-    if utd_ratio < 1 or batch.size % utd_ratio:
-        raise ValueError(f"utd_ratio = {utd_ratio} does not divide the batch of {batch.size}")
-    part = batch.size // utd_ratio
-    starts = range(0, batch.size, part)
-    infos = [update(slice_batch(batch, start, start + part), critics)[1] for start in starts]
+    infos = [update(part, critics)[1] for part in cut(batch, utd_ratio)]
     return mean_info(infos) | update(batch, others)[1]
+
+
+def cut(batch: Batch, count: int) -> list[Batch]:
+    """Return `count` equal parts, as views. Raises ValueError when the batch does not divide."""
+    if count < 1 or batch.size % count:
+        raise ValueError(f"utd_ratio = {count} does not divide the batch of {batch.size}")
+    size = batch.size // count
+    return [slice_batch(batch, start, start + size) for start in range(0, batch.size, size)]
 
 
 def with_next_policy(agent: SACAgent, batch: Batch) -> Batch:

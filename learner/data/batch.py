@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     """(batch,): 1 for transitions of the demonstrator, else 0."""
     next_policy: Tensor | None = None
     """(batch, 2, action_dim): mean and standard deviation of the policy at the next observations,
-    where they were computed before, for several updates; see `SACAgent.with_next_policy`."""
+    where they were computed before, for several updates; see `high_utd.with_next_policy`."""
 
     @property
     def size(self) -> int:

@@ -130,3 +130,5 @@ def test_high_utd_is_a_step_on_each_part() -> None:
         )
     for a, b in zip(one.actor.parameters(), other.actor.parameters(), strict=True):
         assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="utd_ratio = 3 does not divide the batch of 8"):
+        one.update_high_utd(batch, utd_ratio=3)

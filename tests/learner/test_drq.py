@@ -132,6 +132,14 @@ def test_high_utd_is_that_many_critic_updates_and_one_of_the_rest() -> None:
         one.update_high_utd(batch, utd_ratio=5)
 
 
+def test_a_policy_on_an_encoder_that_the_critics_train_is_evaluated_for_each_part() -> None:
+    agent = make_agent(pixels=PixelConfig(shift_padding=0))
+    seen: list[int] = []
+    agent.actor.network.register_forward_hook(lambda _m, _i, out: seen.append(len(out)))
+    agent.sac.update_high_utd(agent.prepare(make_batch(12)), utd_ratio=3)
+    assert seen == [4, 4, 4, 12, 12]
+
+
 def test_shared_encodings_agree_with_separate_ones_where_the_target_is_fresh() -> None:
     """At the first update the target encoder equals the online one: nothing may differ."""
     agents = [make_agent(pixels=PixelConfig(share_encodings=share)) for share in (False, True)]

@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from wire_controller import TASK, WireController
 
+from serl_rt.export.contract import Contract
+from serl_rt.export.demonstrations import demonstration_columns, save_demonstrations
 from serl_rt.export.publish import read_policy_file
 from serl_rt.export.task import load_task
+from serl_rt.export.verify import OnnxPolicy
 from serl_rt.learner.metrics import read_metrics
 from serl_rt.learner.run import main
 
@@ -117,6 +121,62 @@ def test_trains_over_the_wire(start: Callable[..., tuple[Learner, WireController
     assert json.loads((learner.run / "versions.json").read_text())["seed"] == 0
 
 
+CLONING = """
+[agent]
+kind = "bc"
+
+[policy]
+hidden_dims = [32, 32]
+std_parameterization = "fixed"
+fixed_std = 0.3
+
+[actor_optimizer]
+learning_rate = 3e-3
+
+[training]
+batch_size = 32
+start_training = 1
+max_env_steps = 1000
+publish_period = 50
+"""
+
+
+def constant_demonstrations(path: Path, contract: Contract, action: list[float]) -> None:
+    """Write a demonstration in which the same is done wherever the point is."""
+    count, generator = 400, np.random.default_rng(0)
+    columns = {
+        column.name: np.zeros((count, *column.shape), column.dtype)
+        for column in demonstration_columns(contract)
+    }
+    for group in ("observation", "next_observation"):
+        for name, size in (("offset", 2.0), ("speed", 0.5)):
+            columns[f"{group}/{name}"][:] = generator.uniform(-size, size, (count, 2))
+    columns["action"][:] = action
+    columns["step"][:] = np.arange(count)
+    save_demonstrations(path, columns, contract)
+
+
+def test_clones_demonstrations_and_nothing_else_over_the_wire(
+    start: Callable[..., tuple[Learner, WireController]], tmp_path: Path
+) -> None:
+    (tmp_path / "point.toml").write_text(TASK)
+    (tmp_path / "cloning.toml").write_text(CLONING)
+    contract = load_task(tmp_path / "point.toml").contract
+    wanted = [0.6, -0.4, 0.2]
+    constant_demonstrations(tmp_path / "demos.npz", contract, wanted)
+    recipe = str(tmp_path / "cloning.toml")
+    learner, controller = start("--recipe", recipe, "--demos", str(tmp_path / "demos.npz"))
+    assert learner.finish() == 0, learner.output
+    assert learner.summary()["updates"] == 999
+    # What the policy did before it had learned was stored, but never imitated.
+    assert learner.summary()["transitions_stored"] >= 1000
+    policy = OnnxPolicy((learner.run / "policy.onnx").read_bytes(), contract)
+    for transition in controller.transitions[-20:]:
+        seen = {name: transition[f"observation/{name}"] for name in ("offset", "speed")}
+        action = policy.act(seen, np.ones((1, 3), np.float32))
+        np.testing.assert_allclose(action[0], wanted, atol=0.05)
+
+
 def test_ctrl_c_leaves_a_run_that_resumes(
     start: Callable[..., tuple[Learner, WireController]],
 ) -> None:
@@ -183,6 +243,7 @@ def test_a_run_folder_holds_one_run(
         ("[agent]\ncritic_subsample_size = 3\n", r"at most critic_ensemble_size = 2"),
         ('[policy]\nstd_parameterization = "fixed"\n', r"fixed_std"),
         ("[agent]\nbc_weight = 1.0\n", r"imitates demonstrations: give --demos FILE"),
+        ('[agent]\nkind = "bc"\n', r"imitates demonstrations: give --demos FILE"),
     ],
 )
 def test_wrong_settings_are_named(
