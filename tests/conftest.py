@@ -1,8 +1,11 @@
 """Options of the test suite."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.sanitizer_builds import SanitizerBuilds
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -22,3 +25,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         files = sorted(metafunc.config.getoption("golden_dir").glob("*.npz"))
         assert files, f"no .npz in {metafunc.config.getoption('golden_dir')}"
         metafunc.parametrize("golden_file", files, ids=[file.stem for file in files])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sanitizer_builds(request: pytest.FixtureRequest) -> Iterator[SanitizerBuilds]:
+    """Builds that the chosen tests need: started before the first test, because they take long."""
+    wanted = [
+        item.callspec.params["sanitizer"]
+        for item in request.session.items
+        if item.get_closest_marker("sanitize")
+    ]
+    builds = SanitizerBuilds(wanted)
+    yield builds
+    builds.close()
