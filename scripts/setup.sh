@@ -81,7 +81,9 @@ install_project() {
     echo "$requirements" >.venv/.serl-rt-requirements
   fi
   say "compiling the controller (about two minutes the first time)"
-  .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e . || fail "the build failed: see the compiler's message above"
+  # The compiler's name that CMake would choose for `make cpp`: ccache tells names apart, and this
+  # Python's own choice may be another one.
+  CXX="${CXX:-c++}" .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e . || fail "the build failed: see the compiler's message above"
   mkdir -p build/typing && ln -sfn ../.. build/typing/serl_rt
   echo "$wanted" >"$stamp"
 }
