@@ -13,6 +13,7 @@ from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.sac import SACAgent
+from serl_rt.learner.agents.vice import ViceAgent
 from serl_rt.learner.compile import compile_updates
 from serl_rt.learner.data.batch import Batch, batch_to_device
 from serl_rt.learner.data.image_build import ReplayFactory
@@ -20,7 +21,8 @@ from serl_rt.learner.data.intake import Intake, Share
 from serl_rt.learner.data.mixing import DemonstrationMixer
 from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.distributed import RankDraws, Ranks, local_device
-from serl_rt.learner.recipe import Recipe, TrainingRecipe
+from serl_rt.learner.goals import goal_pictures
+from serl_rt.learner.recipe import Recipe
 from serl_rt.learner.run_folder import RunFolder
 from serl_rt.learner.update_step import UpdateStep
 
@@ -37,7 +39,7 @@ def make_step(
 ) -> tuple[UpdateStep, Intake]:
     """Build agent and replay, load the demonstrations: what every rank has, its share each."""
     training, size = recipe.training, ranks.size
-    check_ranks(training, size)
+    check_ranks(recipe, size)
     device = local_device(arguments.device)
     check_device(device)
     check_precision(training.precision, device)
@@ -57,6 +59,12 @@ def make_step(
             raise ConfigError(f"--demos {arguments.demos}: has less than one episode for each rank")
         demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
         demonstrations.insert(transitions)
+        if isinstance(agent, ViceAgent):
+            agent.goals = goal_pictures(
+                transitions, recorded["success"], str(arguments.demos), device
+            )
+    elif isinstance(agent, ViceAgent):
+        raise ConfigError(f"recipe '{recipe.name}' has goals in demonstrations: give --demos FILE")
     elif recipe.agent.bc_weight > 0 or isinstance(agent, BCAgent):
         raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
     if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
@@ -97,10 +105,14 @@ def check_precision(precision: str, device: str) -> None:
         )
 
 
-def check_ranks(training: TrainingRecipe, size: int) -> None:
+def check_ranks(recipe: Recipe, size: int) -> None:
     """Raise ConfigError where a recipe cannot be divided among so many ranks."""
     if size == 1:
         return
+    training = recipe.training
+    if recipe.agent.kind == "vice":
+        # Each rank would train the classifier on goals of its own share of the demonstrations.
+        raise ConfigError('[agent] kind = "vice": not with several ranks')
     if training.batch_size % size:
         raise ConfigError(
             f"[training] batch_size = {training.batch_size}: must be a multiple of the {size} ranks"

@@ -26,8 +26,9 @@ class AgentRecipe:
 
     kind: str = setting(
         "sac",
-        choices=("sac", "drq", "hybrid", "bc"),
+        choices=("sac", "drq", "hybrid", "bc", "vice"),
         doc="drq moves images at random; hybrid does, too, and has a critic of gripper commands; "
+        "vice is drq whose reward is a classifier of the demonstrations' successes; "
         "bc imitates demonstrations and, of what happens, the steps in which a person took over",
     )
     discount: float = setting(0.97, low=0.0, high=0.9999)
@@ -100,6 +101,20 @@ class EncoderRecipe:
 
 
 @dataclass(frozen=True)
+class ViceRecipe:
+    """The classifier of goals that rewards an agent of kind vice."""
+
+    update_period: int = setting(1, low=1, unit="critic updates", doc="between two of its own")
+    threshold: float = setting(0.5, low=0.01, high=0.99, doc="least probability that is rewarded")
+    label_smoothing: float = setting(
+        0.2, low=0.0, high=0.99, doc="labels are half of it and 1 - half"
+    )
+    gradient_penalty_weight: float = setting(10.0, low=0.0, high=1e6)
+    bottleneck_dim: int = setting(512, low=1, high=8192, doc="length of an image's vector")
+    hidden_dim: int = setting(256, low=1, high=8192)
+
+
+@dataclass(frozen=True)
 class OptimizerRecipe:
     """Adam of one network."""
 
@@ -166,10 +181,12 @@ class Recipe:
     critic: NetworkRecipe = setting(NetworkRecipe())
     policy: PolicyRecipe = setting(PolicyRecipe())
     grasp_critic: NetworkRecipe = setting(NetworkRecipe(), doc="of hybrid agents")
+    vice: ViceRecipe = setting(ViceRecipe(), doc="of agents of kind vice")
     critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     actor_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     temperature_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     grasp_critic_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
+    vice_optimizer: OptimizerRecipe = setting(OptimizerRecipe())
     replay: ReplayRecipe = setting(ReplayRecipe())
     training: TrainingRecipe = setting(TrainingRecipe())
     success: SuccessRecipe = setting(SuccessRecipe())

@@ -26,7 +26,7 @@ def check_recipe(recipe: Recipe, source: Source) -> None:
         raise (source / "agent").error("value_low", agent.value_low, allowed)
     if agent.num_atoms is not None and recipe.encoder is not None:
         raise (source / "agent").error("num_atoms", agent.num_atoms, "absent with an [encoder]")
-    if agent.kind in ("hybrid", "bc"):
+    if agent.kind in ("hybrid", "bc", "vice"):
         _check_plain_update(recipe, source)
     _check_numerics(recipe, source / "training")
     _check_encoder(recipe, source / "encoder")
@@ -66,8 +66,8 @@ def _check_numerics(recipe: Recipe, source: Source) -> None:
 def _check_encoder(recipe: Recipe, source: Source) -> None:
     encoder = recipe.encoder
     if encoder is None:
-        if recipe.agent.kind == "drq":
-            raise source.missing("type", 'given for kind = "drq"')
+        if (kind := recipe.agent.kind) in ("drq", "vice"):
+            raise source.missing("type", f'given for kind = "{kind}"')
         return
     if recipe.training.compile == "on":
         raise ConfigError(f"{source.file}: [training] compile: updates on images stay eager")
@@ -77,6 +77,9 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
     frozen = encoder.type in FROZEN_ENCODERS
     if encoder.cached_crops and not frozen:
         allowed = f"0 for {encoder.type}, which learns: only a frozen trunk's features stay true"
+        raise source.error("cached_crops", encoder.cached_crops, allowed)
+    if encoder.cached_crops and recipe.agent.kind == "vice":
+        allowed = '0 with kind = "vice", whose goals are pictures'
         raise source.error("cached_crops", encoder.cached_crops, allowed)
     if encoder.join_cameras and frozen:
         raise source.error("join_cameras", True, f"false for {encoder.type}")

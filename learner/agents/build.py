@@ -17,6 +17,7 @@ from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.drq import DrQAgent, PixelConfig
 from serl_rt.learner.agents.hybrid import HybridAgent
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent
+from serl_rt.learner.agents.vice import ViceAgent, ViceConfig
 from serl_rt.learner.data.transitions import STATE, observation_spec
 from serl_rt.learner.numerics import Numerics
 from serl_rt.learner.optim import OptimizerConfig
@@ -68,6 +69,8 @@ def build_agent(
         return _hybrid_agent(recipe, contract, settings)
     if recipe.agent.kind == "bc":
         return _cloning_agent(recipe, contract, settings)
+    if recipe.agent.kind == "vice":
+        return _vice_agent(recipe, contract, settings)
     if recipe.encoder is None:
         observations = {STATE: torch.zeros(1, contract.observation_dim)}
         states = SACAgent.create_states(observations, actions, **settings)
@@ -125,6 +128,20 @@ def _cloning_agent(recipe: Recipe, contract: Contract, settings: Mapping[str, An
         optimizer=settings["optimizers"]["actor"],
         **vision,
         **{name: settings[name] for name in names},
+    )
+
+
+def _vice_agent(recipe: Recipe, contract: Contract, settings: dict[str, Any]) -> ViceAgent:
+    """Return an agent that is rewarded by a classifier of goals; `goals` are still to be given."""
+    assert recipe.encoder is not None  # `check_recipe`
+    settings["optimizers"] |= {"vice": optimizer_config(recipe.vice_optimizer)}
+    return ViceAgent.create_vice(
+        example_observations(contract),
+        torch.zeros(1, contract.action_dim),
+        encoder=encoder_config(recipe.encoder, tuple(image.name for image in contract.images)),
+        vice=ViceConfig(**dataclasses.asdict(recipe.vice)),
+        pixels=pixel_config(recipe.encoder, augment=True),
+        **settings,
     )
 
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
+from serl_rt.learner.agents.classifier_losses import gradient_penalty, mixup_loss
 from serl_rt.learner.agents.drq import SERL_DRQ, DrQAgent, PixelConfig, pixel_networks
 from serl_rt.learner.agents.high_utd import update_in_parts
 from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.agents.parts import seeded_initialization
 from serl_rt.learner.agents.sac import NETWORKS, SACAgent, SACConfig
 from serl_rt.learner.data.batch import Batch
+from serl_rt.learner.draws import Draws
 from serl_rt.learner.networks.classifier import BinaryClassifier, classifier_network
 from serl_rt.learner.networks.policy import Policy
 from serl_rt.learner.networks.states import Observations
@@ -44,45 +45,16 @@ class ViceConfig:
     bottleneck_dim: int = 512
     """Of its image heads."""
     hidden_dim: int = 256
+    update_period: int = 1
+    """Critic updates between two of the classifier's."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ValueError(f"label_smoothing = {self.label_smoothing}: must be in [0, 1)")
         if not 0.0 < self.threshold < 1.0:
             raise ValueError(f"threshold = {self.threshold}: must be between 0 and 1")
-
-
-def mixup_loss(
-    classifier: BinaryClassifier, encoded: Tensor, labels: Tensor, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of mixed encodings (Zhang et al. 2018), and the mixed encodings (batch, dim).
-
-    One weight, uniform as Beta(1, 1) is, for the batch: x = w x_i + (1 - w) x_j, with the loss
-    weighted alike between both labels.
-    """
-    device = generator.device
-    weight = torch.rand((), generator=generator, device=device).to(encoded.device)
-    order = torch.randperm(len(encoded), generator=generator, device=device).to(encoded.device)
-    mixed = weight * encoded + (1.0 - weight) * encoded[order]
-    logits = classifier.logits(mixed, train=True)
-    own = F.binary_cross_entropy_with_logits(logits, labels)
-    other = F.binary_cross_entropy_with_logits(logits, labels[order])
-    return weight * own + (1.0 - weight) * other, mixed
-
-
-def gradient_penalty(classifier: BinaryClassifier, encoded: Tensor, generator: Generator) -> Tensor:
-    """Mean of (|d logit / d x| - 1)^2 at points between the two halves of the encodings.
-
-    Gulrajani et al. 2017. It bounds how steep the classifier is where it has seen nothing.
-    """
-    half = len(encoded) // 2
-    first, second = encoded[:half].detach(), encoded[half : 2 * half].detach()
-    weight = torch.rand(half, 1, generator=generator, device=generator.device).to(encoded.device)
-    points = (weight * first + (1.0 - weight) * second).requires_grad_()
-    logits = classifier.logits(points)
-    (slopes,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
-    norms = (slopes.square().sum(-1) + 1e-6).sqrt()
-    return (norms - 1.0).square().mean()
+        if self.update_period < 1:
+            raise ValueError(f"update_period = {self.update_period}: must be at least 1")
 
 
 @dataclass
@@ -91,6 +63,8 @@ class ViceAgent:
 
     drq: DrQAgent
     config: ViceConfig
+    goals: Mapping[str, Tensor] | None = None
+    """Pictures {camera: (n, height, width, 3)} on which `update` trains the classifier; or None."""
 
     @property
     def state(self) -> TrainState:
@@ -98,9 +72,23 @@ class ViceAgent:
         return self.drq.state
 
     @property
+    def draws(self) -> Draws:
+        """Where the losses' noise comes from."""
+        return self.drq.draws
+
+    @draws.setter
+    def draws(self, draws: Draws) -> None:
+        self.drq.draws = draws
+
+    @property
     def actor(self) -> Policy:
         """The policy."""
         return self.drq.actor
+
+    @property
+    def encoder(self) -> EncodingWrapper:
+        """What actor and critics see with."""
+        return self.drq.encoder
 
     @property
     def classifier(self) -> BinaryClassifier:
@@ -165,6 +153,19 @@ class ViceAgent:
         self.state.apply_gradients({"vice": self.state.gradients("vice", loss)})
         return self, info
 
+    def _learn_goals(self, batch: Batch, updates: int) -> Info:
+        """Train the classifier, if one of the next `updates` critic updates is due for that.
+
+        Goals are drawn with replacement, as many as the batch has rows.
+        """
+        done, period = self.state.optimizers["critic"].count, self.config.update_period
+        if self.goals is None or done // period == (done + updates) // period:
+            return {}
+        generator, known = self.state.generator, len(next(iter(self.goals.values())))
+        rows = torch.randint(known, (batch.size,), generator=generator, device=generator.device)
+        _, info = self.update_vice(batch, {key: value[rows] for key, value in self.goals.items()})
+        return info
+
     def prepare(self, batch: Batch) -> Batch:
         """Prepare as DrQ, with the classifier's verdict on the next observation as reward."""
         batch = self.drq.prepare(batch)
@@ -174,20 +175,22 @@ class ViceAgent:
     def update(
         self, batch: Batch, networks_to_update: Iterable[str] = NETWORKS
     ) -> tuple[ViceAgent, Info]:
-        """Update the named networks once on the classifier's rewards."""
+        """Train the classifier if that is due, then the named networks once on its rewards."""
+        learned = self._learn_goals(batch, 1)
         batch = self.prepare(batch)
         _, info = self.drq.update_prepared(batch, networks_to_update)
-        return self, info | {"vice_rewards": batch.rewards.mean()}
+        return self, learned | info | {"vice_rewards": batch.rewards.mean()}
 
     def update_critics(self, batch: Batch) -> tuple[ViceAgent, Info]:
         """Update only the critics."""
         return self.update(batch, ("critic",))
 
     def update_high_utd(self, batch: Batch, *, utd_ratio: int) -> tuple[ViceAgent, Info]:
-        """Update the critics on `utd_ratio` parts of the batch, then actor and temperature once."""
+        """Train the classifier if that is due, then do as DrQ on its rewards."""
+        learned = self._learn_goals(batch, utd_ratio)
         batch = self.prepare(batch)
         info = update_in_parts(self.drq.update_prepared, batch, utd_ratio)
-        return self, info | {"vice_rewards": batch.rewards.mean()}
+        return self, learned | info | {"vice_rewards": batch.rewards.mean()}
 
     def sample_actions(
         self,

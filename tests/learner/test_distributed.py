@@ -34,7 +34,7 @@ from serl_rt.learner.data.replay import ReplayBuffer
 from serl_rt.learner.data.transition_log import TransitionLog
 from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
 from serl_rt.learner.distributed import RankDraws, RankLost, Ranks, join
-from serl_rt.learner.recipe import TrainingRecipe, load_recipe
+from serl_rt.learner.recipe import AgentRecipe, Recipe, TrainingRecipe, load_recipe
 from serl_rt.learner.run import main
 
 TOLERANCE = 1e-5
@@ -292,7 +292,9 @@ def follower_of(parent: int) -> int:
 )
 def test_recipes_that_cannot_be_divided_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_ranks(TrainingRecipe(**settings), SIZE)
+        check_ranks(Recipe("two", training=TrainingRecipe(**settings)), SIZE)
+    with pytest.raises(ConfigError, match='kind = "vice": not with several ranks'):
+        check_ranks(Recipe("two", agent=AgentRecipe(kind="vice")), SIZE)
 
 
 def test_a_lost_rank_is_named() -> None:

@@ -9,8 +9,9 @@ import torch
 from scenes import squares
 from torch import Tensor, nn
 
+from serl_rt.learner.agents.classifier_losses import gradient_penalty, mixup_loss
 from serl_rt.learner.agents.drq import PixelConfig
-from serl_rt.learner.agents.vice import ViceAgent, ViceConfig, gradient_penalty, mixup_loss
+from serl_rt.learner.agents.vice import ViceAgent, ViceConfig
 from serl_rt.learner.data.batch import Batch
 from serl_rt.learner.networks.classifier import BinaryClassifier
 from serl_rt.learner.networks.mlp import MLP
