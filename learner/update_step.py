@@ -17,6 +17,10 @@ from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
 from serl_rt.learner.data.mixing import Source, sample_parts
 
 
+LOSSES = ("loss", "gradient_penalty")
+"""How the names of those metrics end that parameters are trained by."""
+
+
 class NonFiniteLossError(RuntimeError):
     """A loss became NaN or infinite; the message says which one, when, and where its batch is."""
 
@@ -52,7 +56,7 @@ class UpdateStep:
             _, info = self.agent.update_high_utd(batch, utd_ratio=self.ratio)
         info = self.average(info)
         for name, value in info.items():
-            if name.endswith("loss") and not math.isfinite(float(value)):
+            if name.endswith(LOSSES) and not math.isfinite(float(value)):
                 self._write(batch)
                 raise NonFiniteLossError(
                     f"{name} is {float(value)} at update {updates}; its batch is in {self.suspect}"

@@ -146,6 +146,16 @@ def test_a_classifier_that_is_not_finite_stops_with_its_batch(
     assert (tmp_path / "nonfinite_batch.npz").is_file()
 
 
+def test_a_gradient_penalty_that_is_not_finite_stops_too(
+    contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = start(small_recipe(update_period=1), contract, tmp_path, [4])
+    infinite = torch.tensor(torch.inf)
+    monkeypatch.setattr("serl_rt.learner.agents.vice.gradient_penalty", lambda *_: infinite)
+    with pytest.raises(NonFiniteLossError, match="vice_gradient_penalty is inf at update 2"):
+        step(2)
+
+
 def test_only_the_policy_is_exported(contract: Contract) -> None:
     """It is verified against the agent there; the classifier's weights stay here."""
     agent = build_agent(small_recipe(hidden_dim=4096), contract, seed=1)
