@@ -16,7 +16,6 @@ from serl_rt.learner.agents.losses import Info
 from serl_rt.learner.data.batch import Batch, batch_to_device, named_tensors
 from serl_rt.learner.data.mixing import Source, sample_parts
 
-
 LOSSES = ("loss", "gradient_penalty")
 """How the names of those metrics end that parameters are trained by."""
 
