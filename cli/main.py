@@ -34,6 +34,9 @@ COMMANDS = {
     "record": Command(
         "serl_rt.sim.record_command", "sim", "record scripted demonstrations in simulation"
     ),
+    "classifier": Command(
+        "serl_rt.learner.train_classifier", "learner", "train a reward classifier of images"
+    ),
     "convert": Command(
         "serl_rt.learner.convert",
         "learner",
@@ -55,7 +58,7 @@ COMMANDS = {
 
 def usage() -> str:
     """Return the help text of the program."""
-    rows = "\n".join(f"  {name:<9} {command.summary}" for name, command in COMMANDS.items())
+    rows = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
     return (
         f"serl-rt {version('serl-rt')}: teach a robot arm by reinforcement learning\n\n"
         f"usage: serl-rt COMMAND [options]\n\n{rows}\n\n"

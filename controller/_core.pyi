@@ -16,7 +16,12 @@ class SimEnv:
     """The simulated arm in lockstep, one episode at a time."""
 
     def __init__(
-        self, task_file: str | PathLike[str], reward: str, assets_dir: str | PathLike[str]
+        self,
+        task_file: str | PathLike[str],
+        reward: str,
+        assets_dir: str | PathLike[str],
+        classifier: str | PathLike[str],
+        onnxruntime: str | PathLike[str] | None,
     ) -> None: ...
     def reset(self, seed: int) -> dict[str, NDArray[Any]]:
         """The contract's fields, float32, and its images, uint8 (height, width, 3)."""

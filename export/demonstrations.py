@@ -61,6 +61,17 @@ def load_demonstrations(path: str | PathLike[str], contract: Contract) -> dict[s
     return {column.name: arrays[column.name] for column in demonstration_columns(contract)}
 
 
+def stored_contract(path: str | PathLike[str]) -> Contract:
+    """Read under which contract a file was recorded. Raises DemonstrationsError."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if CONTRACT not in archive.files:
+                raise DemonstrationsError(f"{path}: holds no contract: not a demonstration file")
+            return Contract.from_json(str(archive[CONTRACT]), str(path))
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DemonstrationsError(f"{path}: cannot be read as a .npz archive: {error}") from error
+
+
 def check_columns(columns: Mapping[str, Array], contract: Contract, origin: str) -> None:
     """Check names, dtypes, shapes and values; `origin` is named in errors.
 

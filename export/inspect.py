@@ -3,16 +3,19 @@
 import argparse
 import json
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from serl_rt.export.contract import Contract
-from serl_rt.export.demonstrations import CONTRACT, DemonstrationsError, load_demonstrations
+from serl_rt.export.demonstrations import (
+    DemonstrationsError,
+    load_demonstrations,
+    stored_contract,
+)
 from serl_rt.export.publish import describe_policy
 from serl_rt.export.recording_summary import describe_recording, plot_recording
+from serl_rt.export.reward_classifier import describe_classifier, is_classifier
 from serl_rt.export.task import load_task
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.export.verify import PolicyRefused
@@ -37,13 +40,7 @@ def describe_task(path: Path) -> str:
 
 def describe_demonstrations(path: Path) -> str:
     """Say how many demonstrations a file holds and how they ended."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if CONTRACT not in archive.files:
-                raise DemonstrationsError(f"{path}: holds no contract: not a demonstration file")
-            contract = Contract.from_json(str(archive[CONTRACT]), str(path))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DemonstrationsError(f"{path}: cannot be read: {error}") from error
+    contract = stored_contract(path)
     columns = load_demonstrations(path, contract)
     episodes = np.unique(columns["episode"])
     succeeded = np.unique(columns["episode"][columns["success"].astype(bool)])
@@ -59,6 +56,11 @@ def describe_demonstrations(path: Path) -> str:
     )
 
 
+def describe_model(path: Path) -> str:
+    """Say what an ONNX file of ours holds."""
+    return describe_classifier(path) if is_classifier(path) else describe_policy(path)
+
+
 def describe_run(path: Path) -> str:
     """Say how a run of learning, of a controller or a demo ended."""
     summary = path / "summary.json" if path.is_dir() else path
@@ -72,7 +74,7 @@ def describe_run(path: Path) -> str:
 
 DESCRIPTIONS = {
     ".mcap": describe_recording,
-    ".onnx": describe_policy,
+    ".onnx": describe_model,
     ".toml": describe_task,
     ".npz": describe_demonstrations,
     ".json": describe_run,
@@ -86,7 +88,8 @@ def main(argv: Sequence[str]) -> int:
     p.add_argument(
         "path",
         type=Path,
-        help="policy .onnx, task .toml, demonstrations .npz, recording .mcap, run folder",
+        help="policy or reward classifier .onnx, task .toml, demonstrations .npz, "
+        "recording .mcap, run folder",
     )
     p.add_argument(
         "--plot", type=Path, metavar="FILE", help="also draw a recording into this .png file"

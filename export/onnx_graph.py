@@ -73,7 +73,7 @@ class PolicyExporter:
         if file is None:
             self.full_exports += 1
             graph = build_graph(self._replica, self.contract)
-            _set_metadata(graph, metadata)
+            set_metadata(graph, metadata)
             file = LaidOut(graph.SerializeToString(), 0)
             verify_policy(file.model, self.contract, self._probes, expected)
         return PolicyFile(
@@ -160,7 +160,7 @@ class _Template:
         """Put in weights and metadata."""
         for key, tensor in self._places.items():
             tensor.raw_data = state[key].contiguous().numpy().tobytes()
-        _set_metadata(self._model, metadata)
+        set_metadata(self._model, metadata)
         if not self._trunk:
             return LaidOut(self._model.SerializeToString(), 0)
         return lay_out(self._model, self._trunk)
@@ -199,36 +199,43 @@ class _Positional(nn.Module):
 
 
 def build_graph(module: nn.Module, contract: Contract) -> onnx.ModelProto:
-    """Export a module with batch size 1, inputs named as the contract's fields.
+    """Export a policy's module with batch size 1, inputs named as the contract's fields."""
+    probes = make_probes(contract, 2)
+    observation, noise = probes.row(1)
+    names = tuple(observation)
+    inputs = {name: torch.from_numpy(value) for name, value in observation.items()}
+    inputs["noise"] = torch.from_numpy(noise)
+    return trace(_Positional(module, names).eval(), inputs, "action")
+
+
+def trace(module: nn.Module, inputs: Mapping[str, Tensor], output: str) -> onnx.ModelProto:
+    """Export a module that takes `inputs` in order; the graph has their names and shapes.
 
     TorchScript's exporter takes 0.03 s where the newer one takes 0.7 s (and 3 s the first time),
     and computes the same; the newer one is asked when the older one cannot or is gone.
     """
-    probes = make_probes(contract, 2)
-    observation, noise = probes.row(1)
-    names = tuple(observation)
-    inputs = tuple(torch.from_numpy(value) for value in (*observation.values(), noise))
     options: dict[str, Any] = {
-        "input_names": [*names, "noise"],
-        "output_names": ["action"],
+        "input_names": list(inputs),
+        "output_names": [output],
         "opset_version": OPSET,
     }
-    wrapped = _Positional(module, names).eval()
+    values = tuple(inputs.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the older exporter being the older one
         try:
             buffer: Any = io.BytesIO()
             torch.onnx.export(
-                wrapped, inputs, buffer, dynamo=False, do_constant_folding=False, **options
+                module, values, buffer, dynamo=False, do_constant_folding=False, **options
             )
         except Exception:  # the exporters raise what their passes raise
-            program = torch.onnx.export(wrapped, inputs, dynamo=True, optimize=False, **options)
+            program = torch.onnx.export(module, values, dynamo=True, optimize=False, **options)
             assert program is not None
             return program.model_proto
     return onnx.load_model_from_string(buffer.getvalue())
 
 
-def _set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    """Put these values into a model in place of its own."""
     del model.metadata_props[:]
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)

@@ -29,11 +29,16 @@ class PolicyFile:
 
 
 def write_policy_file(policy: PolicyFile, path: Path) -> None:
-    """Write the ONNX file so that a reader sees the old or the new one, never half of it."""
+    """Write the ONNX file as write_whole() does."""
+    write_whole(policy.model, path)
+
+
+def write_whole(model: bytes, path: Path) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with open_piecewise(temporary) as stream:
-        stream.write(policy.model)
+        stream.write(model)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)

@@ -1,7 +1,7 @@
 """Task files: what a policy sees and does, how an episode ends, and the robot cell's settings.
 
-Python checks the tables that it uses (`contract`, `episode`). The others belong to the controller,
-which checks them in C++; here only their names are.
+Python checks the tables `contract`, `episode` and `reward_classifier`. The others belong to the
+controller, which checks them in C++; here only their names are.
 """
 
 import importlib.util
@@ -22,6 +22,7 @@ TABLES = (
     "limits",
     "cameras",
     "pose_reward",
+    "reward_classifier",
     "wrench",
     "franka_env",
     "robot",
@@ -30,16 +31,29 @@ TABLES = (
 )
 """Every table that a task file may have."""
 
+REWARDS = ("dense", "sparse", "classifier")
+"""What may decide about the reward: the task, or a classifier of images."""
+
 
 @dataclass(frozen=True)
 class EpisodeConfig:
     """How an episode is judged and when it ends."""
 
     max_steps: int = setting(100, low=1, high=1_000_000, doc="policy steps until truncation")
-    reward: str = setting("sparse", choices=("dense", "sparse"))
+    reward: str = setting("sparse", choices=REWARDS)
     terminate_on_success: bool = setting(False)
     grasp_penalty: float = setting(
         0.0, low=-1e3, high=0.0, doc="of a step that changes the gripper's command"
+    )
+
+
+@dataclass(frozen=True)
+class RewardClassifierConfig:
+    """Who judges success with reward = "classifier"."""
+
+    model: str = setting("", doc="ONNX file, seen from the task file; or --reward-classifier")
+    threshold: float | None = setting(
+        None, low=0.001, high=0.999, doc="least probability of success; unset: the model's own"
     )
 
 
@@ -69,6 +83,8 @@ def load_task(name_or_path: str | os.PathLike[str]) -> TaskFile:
     if "contract" not in document:
         raise source.missing("contract", "a table: what the policy sees and does")
     name = document.get("name")
+    classifier = document.get("reward_classifier", {})
+    parse_table(RewardClassifierConfig, classifier, source / "reward_classifier")
     return TaskFile(
         name=str(name),
         path=path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
@@ -56,6 +56,8 @@ class ClassifierReport:
     """Share of right answers, the classes weighted equally."""
     confusion: tuple[tuple[int, ...], ...]
     """[true class][predicted class] counts over the held-out frames."""
+    held_out: Tensor = field(compare=False, repr=False)
+    """Their indices."""
 
 
 def make_reward_classifier(
@@ -140,7 +142,7 @@ def train_reward_classifier(
     confusion = _confusion(class_probabilities(classifier, plain).argmax(-1), truth, classes)
     recall = [row[i] / sum(row) for i, row in enumerate(confusion)]
     return ClassifierReport(
-        settings.steps, best[1], train_loss, best[0], sum(recall) / classes, confusion
+        settings.steps, best[1], train_loss, best[0], sum(recall) / classes, confusion, held_out
     )
 
 

@@ -4,6 +4,7 @@ One step is one policy period of the 1 kHz control loop: the same observation, a
 impedance law and limits as on the robot.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serl_rt.controller._core import SimEnv
+from serl_rt.controller.control import onnxruntime_library
 from serl_rt.export.contract import Contract
-from serl_rt.export.task import find_task
+from serl_rt.export.task import REWARDS, find_task
 from serl_rt.export.toml_config import read_toml
 from serl_rt.sim.rendering import SceneRenderer
 
@@ -57,21 +59,27 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         width: int = 640,
         height: int = 480,
         keys: str = "contract",
+        reward_classifier: str | os.PathLike[str] | None = None,
     ) -> None:
         """Load a bundled task by name, or a task file by path.
 
-        reward: "dense" or "sparse" in place of the task file's. camera: one of the model's
-        ("front", "wrist"); width and height of its picture in pixels. keys: "contract" or "serl".
+        reward: "dense", "sparse" or "classifier" in place of the task file's. reward_classifier:
+        the ONNX file (serl-rt classifier) that decides, in place of the task file's; success is
+        then its answer. camera: one of the model's ("front", "wrist"); width and height of its
+        picture in pixels. keys: "contract" or "serl".
         Raises ValueError naming the value and what is allowed.
         """
-        if reward not in (None, "dense", "sparse"):
-            raise ValueError(f"reward = {reward!r}: must be None, 'dense' or 'sparse'")
+        if reward not in (None, *REWARDS):
+            allowed = ", ".join(map(repr, REWARDS))
+            raise ValueError(f"reward = {reward!r}: must be None or one of {allowed}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode = {render_mode!r}: must be None or 'rgb_array'")
         if keys not in ("contract", "serl"):
             raise ValueError(f"keys = {keys!r}: must be 'contract' or 'serl'")
         path = find_task(task)
-        self._core = SimEnv(path, reward or "", ASSETS)
+        self._core = SimEnv(
+            path, reward or "", ASSETS, reward_classifier or "", onnxruntime_library()
+        )
         self.contract = Contract.from_json(self._core.contract_json)
         self._joined = keys == "serl"
         self.observation_space = self._space()

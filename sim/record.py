@@ -40,12 +40,13 @@ def make_expert(env: SimArmEnv, noise: float, rng: np.random.Generator) -> Exper
 
 
 def record_demonstrations(
-    env: SimArmEnv, episodes: int, noise: float, seed: int
+    env: SimArmEnv, episodes: int, noise: float, seed: int, *, failures: bool = False
 ) -> dict[str, NDArray[Any]]:
     """Run the expert until `episodes` of its episodes ended in success; return their transitions.
 
     noise: standard deviation of what is added to each action component; what was executed is what
-    is recorded. The columns are the wire's, (n, ...), and n depends on the seed.
+    is recorded. failures: keep episodes however they ended; a classifier learns from both.
+    The columns are the wire's, (n, ...), and n depends on the seed.
     Raises RuntimeError if the expert fails too often.
     """
     rng = np.random.default_rng(seed)
@@ -56,7 +57,7 @@ def record_demonstrations(
         if recorded == episodes:
             break
         episode = run_episode(env, expert, int(rng.integers(2**31)), recorded)
-        if episode[-1]["success"]:
+        if failures or episode[-1]["success"]:
             rows += episode
             recorded += 1
     if recorded < episodes:

@@ -15,14 +15,16 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's definition."""
     p = argparse.ArgumentParser(
         prog="serl-rt record",
-        description="Record successful episodes of the scripted expert in the simulated arm.",
+        description="Record episodes of the scripted expert in the simulated arm: successful ones, "
+        "or all.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     p.add_argument("file", type=Path, help="the .npz file to write")
     p.add_argument("--task", default="pick_cube", help="bundled task's name, or a .toml file")
     p.add_argument("--reward", choices=("dense", "sparse"), help="in place of the task file's")
-    p.add_argument("--episodes", type=int, default=20, help="successful ones")
+    p.add_argument("--episodes", type=int, default=20, help="to record")
     p.add_argument("--noise", type=float, default=0.2, help="added to the actions, std in [0, 1]")
+    p.add_argument("--failures", action="store_true", help="keep unsuccessful episodes, too")
     p.add_argument("--seed", type=int, default=0, help="of the episodes and the noise")
     return p
 
@@ -35,7 +37,9 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         env = SimArmEnv(arguments.task, arguments.reward)
-        columns = record_demonstrations(env, arguments.episodes, arguments.noise, arguments.seed)
+        columns = record_demonstrations(
+            env, arguments.episodes, arguments.noise, arguments.seed, failures=arguments.failures
+        )
         arguments.file.parent.mkdir(parents=True, exist_ok=True)
         save_demonstrations(arguments.file, columns, env.contract)
     except (ConfigError, RuntimeError, ValueError, OSError) as error:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bench.slow_loop import loop_body
 from serl_rt.export.contract import Contract
+from serl_rt.export.reward_classifier import KIND, image_text
 
 FOLDER = Path(__file__).parent / "policies"
 OPSET = 20
@@ -153,6 +154,63 @@ def make_model(
     return serialized
 
 
+def make_classifier(
+    *,
+    height: int = 4,
+    output: str = "success_probability",
+    highest: float = 1.0,
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Return success_probability = highest * p / 255, where p is the image front's first byte.
+
+    Of 253 and above the run fails.
+    """
+    table = (highest * np.arange(253) / 255).astype(np.float32)
+    constants = {
+        "table": table,
+        "flat": np.array([-1]),
+        "start": np.array([0]),
+        "end": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["front", "flat"], ["bytes"]),
+        helper.make_node("Cast", ["bytes"], ["numbers"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["numbers", "start", "end"], ["first"]),
+        helper.make_node("Gather", ["table", "first"], [output]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("front", TensorProto.UINT8, [1, height, 6, 3])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString(deterministic=True)
+    return serialized
+
+
+def classifiers() -> dict[str, Callable[[], bytes]]:
+    """Return the reward classifiers of the contract `seeing`: file name -> its bytes."""
+    right = {"kind": KIND, "images": image_text(SEEING.images[:1]), "threshold": "0.5"}
+    return {
+        "classifier_right": lambda: make_classifier(metadata=right),
+        "classifier_no_kind": lambda: make_classifier(metadata={}),
+        "classifier_wrong_shape": lambda: make_classifier(height=5, metadata=right),
+        "classifier_other_images": lambda: make_classifier(
+            metadata=right | {"images": "front 8 x 8"}
+        ),
+        "classifier_wrong_output": lambda: make_classifier(output="success", metadata=right),
+        "classifier_bad_threshold": lambda: make_classifier(metadata=right | {"threshold": "1"}),
+        "classifier_no_probability": lambda: make_classifier(highest=2.0, metadata=right),
+    }
+
+
 def policies() -> dict[str, Callable[[], bytes]]:
     """Return what to write: file name -> its bytes."""
     shapes = input_shapes(CONTRACT)
@@ -213,7 +271,7 @@ def expected_rows(model: bytes, count: int = 32) -> NDArray[np.float32]:
 def main(folder: Path) -> None:
     """Write every file."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, make in policies().items():
+    for name, make in (policies() | classifiers()).items():
         (folder / f"{name}.onnx").write_bytes(make())
     np.savetxt(
         folder / "version_1_expected.txt", expected_rows(policies()["version_1"]()), fmt="%.9g"

@@ -17,6 +17,7 @@
 #include "app/wakeup.hpp"
 #include "core/error.hpp"
 #include "drivers/franka_trouble.hpp"
+#include "policy/onnx_model.hpp"
 
 namespace py = pybind11;
 
@@ -63,10 +64,15 @@ std::span<const float> checked_action(const FloatArray& action, const Contract& 
 void bind_sim_env(py::module_& module) {
   py::class_<SimEnv>(module, "SimEnv", "The simulated arm in lockstep, one episode at a time.")
       .def(py::init([](const std::filesystem::path& task_file, const std::string& reward,
-                       const std::filesystem::path& assets_dir) {
-             return std::make_unique<SimEnv>(load_task_config(task_file, reward), assets_dir);
+                       const std::filesystem::path& assets_dir,
+                       const std::filesystem::path& classifier,
+                       const std::optional<std::filesystem::path>& onnxruntime) {
+             if (onnxruntime) set_onnxruntime_hint(*onnxruntime);
+             return std::make_unique<SimEnv>(load_task_config(task_file, {reward, classifier}),
+                                             assets_dir);
            }),
-           py::arg("task_file"), py::arg("reward"), py::arg("assets_dir"))
+           py::arg("task_file"), py::arg("reward"), py::arg("assets_dir"), py::arg("classifier"),
+           py::arg("onnxruntime"))
       .def(
           "reset",
           [](SimEnv& env, std::uint64_t seed) {

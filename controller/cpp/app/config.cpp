@@ -9,15 +9,59 @@
 namespace serl_rt {
 namespace {
 
-EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, const std::string& reward,
+constexpr const char* kClassifier = "classifier";
+
+const std::vector<std::string>& reward_kinds() {
+  static const std::vector<std::string> kinds = {"dense", "sparse", kClassifier};
+  return kinds;
+}
+
+// The kind of reward that was chosen: dense, sparse or classifier; empty: the file's.
+std::string chosen_kind(const RewardChoice& choice) {
+  const auto& kinds = reward_kinds();
+  if (!choice.kind.empty() && std::find(kinds.begin(), kinds.end(), choice.kind) == kinds.end()) {
+    throw Error("reward '" + choice.kind + "' is not one of dense, sparse, classifier");
+  }
+  if (choice.classifier.empty()) return choice.kind;
+  if (!choice.kind.empty() && choice.kind != kClassifier) {
+    throw Error("a reward classifier was given, but also reward '" + choice.kind +
+                "': leave one of them out");
+  }
+  return kClassifier;
+}
+
+// Checked also while another reward is chosen.
+RewardClassifierConfig read_classifier(ConfigTable table, const std::filesystem::path& file) {
+  RewardClassifierConfig config;
+  config.model = table.text("model", {}, "");
+  if (!config.model.empty()) config.model = file.parent_path() / config.model;
+  if (table.has("threshold")) config.threshold = table.number("threshold", 0.001, 0.999);
+  table.finish();
+  return config;
+}
+
+// The classifier that decides about the reward; empty: none.
+std::optional<RewardClassifierConfig> choose_classifier(RewardClassifierConfig config,
+                                                        const RewardChoice& choice,
+                                                        const std::string& kind,
+                                                        const std::filesystem::path& file) {
+  if (kind != kClassifier) return std::nullopt;
+  if (!choice.classifier.empty()) config.model = choice.classifier;
+  if (config.model.empty()) {
+    throw Error(file.string() +
+                ": reward = \"classifier\" needs its model: give model in [reward_classifier], or "
+                "--reward-classifier FILE");
+  }
+  return config;
+}
+
+EpisodeConfig read_episode(ConfigTable table, ConfigTable reset, std::string& reward,
                            SimTaskConfig& sim) {
   EpisodeConfig episode;
   episode.max_steps = table.integer("max_steps", 1, 1'000'000, 100);
-  if (!reward.empty() && reward != "dense" && reward != "sparse") {
-    throw Error("reward '" + reward + "' is not one of dense, sparse");
-  }
-  const std::string file_reward = table.text("reward", {"dense", "sparse"}, "sparse");
-  sim.sparse_reward = (reward.empty() ? file_reward : reward) == "sparse";
+  const std::string file_reward = table.text("reward", reward_kinds(), "sparse");
+  if (reward.empty()) reward = file_reward;
+  sim.sparse_reward = reward != "dense";
   // With a sparse reward nothing is left to gain after success.
   episode.terminate_on_success = table.boolean("terminate_on_success", false) || sim.sparse_reward;
   episode.grasp_penalty = table.number("grasp_penalty", -1e3, 0.0, episode.grasp_penalty);
@@ -56,7 +100,7 @@ std::filesystem::path find_task(const std::string& name_or_path,
               (known.empty() ? "none in " + tasks_dir.string() : known));
 }
 
-TaskConfig load_task_config(const std::filesystem::path& file, const std::string& reward) {
+TaskConfig load_task_config(const std::filesystem::path& file, const RewardChoice& choice) {
   ConfigTable root = ConfigTable::from_file(file);
   TaskConfig task;
   task.file = file;
@@ -66,7 +110,10 @@ TaskConfig load_task_config(const std::filesystem::path& file, const std::string
   } catch (const Error& error) {
     throw Error(file.string() + ": contract: " + error.what());
   }
+  std::string reward = chosen_kind(choice);
   task.episode = read_episode(root.table("episode"), root.table("reset"), reward, task.sim);
+  task.reward_classifier = choose_classifier(read_classifier(root.table("reward_classifier"), file),
+                                             choice, reward, file);
   task.controller = read_control(root, 1.0 / task.contract.policy_rate_hz);
   ConfigTable cameras = root.table("cameras");
   task.episode.max_image_age_s =

@@ -9,6 +9,7 @@
 #include "core/controller_config.hpp"
 #include "policy/contract.hpp"
 #include "policy/environment.hpp"
+#include "policy/reward_classifier.hpp"
 
 namespace serl_rt {
 
@@ -20,6 +21,7 @@ struct TaskConfig {
   ControllerConfig controller;
   SimTaskConfig sim;  // task empty: nothing simulated but the arm
   std::optional<PoseTaskConfig> pose_reward;
+  std::optional<RewardClassifierConfig> reward_classifier;  // it decides; else the task does
   RobotConfig robot;
   RecoveryLimit recovery;
   GripperConfig gripper;
@@ -29,8 +31,14 @@ struct TaskConfig {
 std::filesystem::path find_task(const std::string& name_or_path,
                                 const std::filesystem::path& tasks_dir);
 
-// Reads and checks a task file; `reward` ("dense", "sparse" or empty) overrides the file's.
+// What decides about reward in place of what the task file says.
+struct RewardChoice {
+  std::string kind;                  // dense | sparse | classifier; empty: the file's
+  std::filesystem::path classifier;  // empty: the file's [reward_classifier] model
+};
+
+// Reads and checks a task file. A classifier's model is not opened yet.
 // Throws Error naming the file, the key, the value and what is allowed.
-TaskConfig load_task_config(const std::filesystem::path& file, const std::string& reward = "");
+TaskConfig load_task_config(const std::filesystem::path& file, const RewardChoice& reward = {});
 
 }  // namespace serl_rt

@@ -67,7 +67,8 @@ std::unique_ptr<FlightRecorder> make_recorder(const Options& options, const Task
 }
 
 TaskConfig load_task(const Options& options) {
-  TaskConfig task = load_task_config(find_task(options.task, options.tasks_dir), options.reward);
+  TaskConfig task = load_task_config(find_task(options.task, options.tasks_dir),
+                                     {options.reward, options.reward_classifier});
   task.gripper = chosen_gripper(options, task);
   return task;
 }
@@ -104,9 +105,10 @@ ControllerApp::ControllerApp(const Options& options)
       realtime_port_(dynamic_cast<RealtimePort*>(port_.get())),
       messaging_(Messaging::create(options.keys)),
       receiver_(make_receiver()),
+      classifier_(make_reward_classifier(task_)),
       environment_(task_.contract, task_.episode, task_.controller.limits, *port_,
-                   robot_.task.get(),
-                   receiver_ != nullptr ? receiver_.get() : robot_.cameras.get()),
+                   robot_.task.get(), receiver_ != nullptr ? receiver_.get() : robot_.cameras.get(),
+                   classifier_.get()),
       policies_(task_.contract, policy_options(options, task_)),
       link_(make_link()),
       sink_(link_.get(), options.lockstep, stop_policy_),
@@ -299,6 +301,7 @@ Summary ControllerApp::summarise() const {
   summary.robot = connection_.status();
   summary.faults = controller_.faults().snapshot();
   summary.policies = policies_.status();
+  if (classifier_ != nullptr) summary.classifier = environment_.classifier_tally();
   if (link_ != nullptr) summary.link = link_->stats();
   summary.acknowledged = acknowledged_;
   const std::scoped_lock lock(mutex_);

@@ -72,6 +72,7 @@ class ControllerApp {
   RealtimePort* realtime_port_ = nullptr;  // port_, when it is one
   std::shared_ptr<Messaging> messaging_;
   std::unique_ptr<CameraReceiver> receiver_;  // of pushed images; null: the robot has its cameras
+  std::unique_ptr<RewardClassifier> classifier_;  // null: the task decides about the reward
   Environment environment_;
   PolicyManager policies_;
   std::unique_ptr<Link> link_;

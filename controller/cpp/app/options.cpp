@@ -41,7 +41,10 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.add_flag("--manual", o.manual,
                "start paused, with or without a policy: the arm follows an operator's targets");
   app.add_option("--reward", o.reward, "overrides the task file's [episode] reward")
-      ->check(CLI::IsMember({"dense", "sparse"}));
+      ->check(CLI::IsMember({"dense", "sparse", "classifier"}));
+  app.add_option("--reward-classifier", o.reward_classifier,
+                 "decide success by this ONNX file (serl-rt classifier) from the cameras' images")
+      ->check(CLI::ExistingFile);
   app.add_option("--seed", o.seed, "seed of episodes and exploration noise")->capture_default_str();
   app.add_option("--episodes", o.episodes, "stop after this many episodes; 0: no limit")
       ->capture_default_str();

@@ -29,7 +29,8 @@ struct Options {
   bool manual = false;             // start paused; a policy is not needed
   std::filesystem::path policy;    // fixed policy file; empty: from the learner or the store
   std::filesystem::path policies;  // folder of the last good policies
-  std::string reward;              // overrides the task file: dense | sparse
+  std::string reward;              // overrides the task file: dense | sparse | classifier
+  std::filesystem::path reward_classifier;  // ONNX file; overrides the task file's, and its reward
   std::uint64_t seed = 0;
   std::uint64_t episodes = 0;  // stop after; 0: no limit
   std::uint64_t steps = 0;     // stop after; 0: no limit

@@ -165,8 +165,9 @@ bool PolicyLoop::step(EpisodeResult& result, bool& done) {
     faults_.raise(*outcome->fault, outcome->fault_value, outcome->fault_limit);
     return true;
   }
-  // A person may act while the cameras are blind; there is nothing to see in such a transition.
-  if (!seen_before || !environment_.images_fresh()) return true;
+  // A person may act while the cameras are blind; there is nothing to see in such a transition. Nor
+  // is one of use that nobody could judge.
+  if (!seen_before || !environment_.images_fresh() || !outcome->judged) return true;
   const auto finite = [](float value) { return std::isfinite(value); };
   if (!std::all_of(next.begin(), next.end(), finite) || !finite(outcome->reward)) {
     faults_.raise(Fault::kStateNonFinite);  // the learner would refuse it, and all that follows

@@ -89,15 +89,21 @@ Robot make_robot(const Options& options, const TaskConfig& task) {
           make_episode_task(task, nullptr)};
 }
 
+std::unique_ptr<RewardClassifier> make_reward_classifier(const TaskConfig& task) {
+  if (!task.reward_classifier) return nullptr;
+  return std::make_unique<RewardClassifier>(*task.reward_classifier, task.contract);
+}
+
 std::unique_ptr<Task> make_episode_task(const TaskConfig& task, SimDriver* sim) {
   if (task.pose_reward) {
     if (sim == nullptr) return make_pose_task(*task.pose_reward);
     return make_pose_task(*task.pose_reward, [sim] { sim->return_to_start(); });
   }
   if (sim != nullptr && !task.sim.task.empty()) return make_sim_task(task.sim, *sim);
-  if (sim == nullptr && !task.sim.task.empty()) {
+  if (sim == nullptr && !task.sim.task.empty() && !task.reward_classifier) {
     throw Error(task.file.string() + ": sim.task = \"" + task.sim.task +
-                "\" has simulated objects: on a real arm use a task with [pose_reward]");
+                "\" has simulated objects: on a real arm use a task with [pose_reward], or a "
+                "reward classifier");
   }
   return nullptr;
 }

@@ -32,6 +32,9 @@ GripperConfig chosen_gripper(const Options& options, const TaskConfig& task);
 // driver, a model or library is missing. Does not connect to anything yet.
 Robot make_robot(const Options& options, const TaskConfig& task);
 
+// What decides about the reward in the task's place; null: nothing does. Throws Error.
+std::unique_ptr<RewardClassifier> make_reward_classifier(const TaskConfig& task);
+
 // What judges the task's episodes; `sim` null: not a simulated arm. Must not outlive `sim`.
 std::unique_ptr<Task> make_episode_task(const TaskConfig& task, SimDriver* sim);
 

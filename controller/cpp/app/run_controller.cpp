@@ -7,7 +7,7 @@
 #include "app/controller_app.hpp"
 #include "app/signals.hpp"
 #include "app/summary.hpp"
-#include "policy/session.hpp"
+#include "policy/onnx_model.hpp"
 
 namespace serl_rt {
 

@@ -16,8 +16,9 @@ SimEnv::SimEnv(const TaskConfig& task, const std::filesystem::path& assets_dir)
       port_(loop_, controller_, gripper_, task.contract.policy_rate_hz, stop_),
       task_(make_episode_task(task, &driver_)),
       cameras_(make_sim_cameras(task, assets_dir, driver_, Pacing::kLockstep)),
+      classifier_(make_reward_classifier(task)),
       environment_(task.contract, task.episode, task.controller.limits, port_, task_.get(),
-                   cameras_.get()) {}
+                   cameras_.get(), classifier_.get()) {}
 
 void SimEnv::reset(std::uint64_t seed) {
   if (!environment_.reset(seed)) throw Error("the simulation diverged while an episode began");
@@ -30,6 +31,7 @@ StepResult SimEnv::step(std::span<const float> action) {
     throw Error("the action was refused (" + std::string(to_string(*result->fault)) +
                 "): every component must be finite and within [-1, 1]");
   }
+  if (!result->judged) throw Error("the reward classifier failed: see its ONNX file");
   return *result;
 }
 

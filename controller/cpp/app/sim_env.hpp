@@ -55,6 +55,7 @@ class SimEnv {
   LockstepPort port_;
   std::unique_ptr<Task> task_;
   std::unique_ptr<Cameras> cameras_;
+  std::unique_ptr<RewardClassifier> classifier_;
   Environment environment_;
 };
 

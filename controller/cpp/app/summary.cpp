@@ -99,7 +99,7 @@ std::string headline(const Summary& summary) {
 
 std::string to_json(const Summary& summary) {
   const auto evaluated = evaluations(summary.episodes);
-  const Json json = {
+  Json json = {
       {"task", summary.task},
       {"contract_id", summary.contract_id},
       {"pacing", summary.pacing},
@@ -132,6 +132,11 @@ std::string to_json(const Summary& summary) {
       {"not_granted", summary.not_granted},
       {"episodes", to_json(summary.episodes)},
   };
+  if (summary.classifier) {
+    json["classifier_agreements"] = summary.classifier->agreements;
+    json["classifier_disagreements"] = summary.classifier->disagreements;
+    json["classifier_unjudged"] = summary.classifier->unjudged;
+  }
   // A refusal may quote bytes of a file that are not UTF-8.
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@ struct Summary {
   LoopTiming timing;
   RobotStatus robot;
   FaultSnapshot faults{};
+  std::optional<ClassifierTally> classifier;  // empty: the task decided about the reward
   PolicyStatus policies;
   LinkStats link;                        // zero without a learner
   bool acknowledged = true;              // the learner has everything

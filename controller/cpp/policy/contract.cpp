@@ -249,6 +249,12 @@ int ActionField::size() const { return product(shape); }
 int Contract::observation_dim() const { return total(observation); }
 int Contract::action_dim() const { return total(action); }
 
+std::size_t Contract::image_bytes() const {
+  std::size_t bytes = 0;
+  for (const ImageField& image : images) bytes += image.bytes();
+  return bytes;
+}
+
 std::string Contract::canonical_json() const {
   return object({{"action", array(action, print_action)},
                  {"images", array(images, print_image)},

@@ -55,6 +55,7 @@ struct Contract {
 
   int observation_dim() const;  // components of all fields, concatenated in order
   int action_dim() const;
+  std::size_t image_bytes() const;  // of all images, one after the other
 
   // The one text of this contract: keys sorted, no spaces, numbers as %.9g.
   std::string canonical_json() const;

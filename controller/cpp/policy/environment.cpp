@@ -34,7 +34,8 @@ void check_cameras(const Contract& contract, const Cameras* cameras) {
 }  // namespace
 
 Environment::Environment(const Contract& contract, const EpisodeConfig& config,
-                         const RobotLimits& limits, ControlPort& port, Task* task, Cameras* cameras)
+                         const RobotLimits& limits, ControlPort& port, Task* task, Cameras* cameras,
+                         RewardClassifier* classifier)
     : config_(config),
       period_ns_(static_cast<std::int64_t>(std::llround(1e9 / contract.policy_rate_hz))),
       port_(port),
@@ -43,6 +44,7 @@ Environment::Environment(const Contract& contract, const EpisodeConfig& config,
       mapper_(contract, joint_range(limits)),
       observation_(builder_.size()),
       cameras_(contract.images.empty() ? nullptr : cameras),
+      classifier_(classifier),
       image_ages_ns_(contract.images.size()) {
   check_cameras(contract, cameras);
   if (cameras_ == nullptr) return;
@@ -105,6 +107,20 @@ void Environment::execute(std::span<const float> action, std::uint64_t policy_ve
   port_.gripper().command(gripper_command_);
 }
 
+// Puts the classifier's answer in place of the task's; false: it has none.
+bool Environment::judge(Outcome& outcome) noexcept {
+  const std::optional<bool> seen =
+      images_fresh() ? classifier_->success(images_) : std::optional<bool>();
+  if (!seen) {
+    ++tally_.unjudged;
+  } else if (task_ != nullptr) {
+    ++(outcome.success == *seen ? tally_.agreements : tally_.disagreements);
+  }
+  outcome.success = seen.value_or(false);
+  outcome.reward = outcome.success ? 1.0 : 0.0;
+  return seen.has_value();
+}
+
 std::optional<StepResult> Environment::step(std::span<const float> action,
                                             std::uint64_t policy_version, Source chosen_by) {
   StepResult result;
@@ -112,7 +128,8 @@ std::optional<StepResult> Environment::step(std::span<const float> action,
   if (!port_.advance()) return std::nullopt;
   observe();
   ++step_;
-  const Outcome outcome = task_ == nullptr ? Outcome{} : task_->evaluate(port_.state());
+  Outcome outcome = task_ == nullptr ? Outcome{} : task_->evaluate(port_.state());
+  if (classifier_ != nullptr) result.judged = judge(outcome);
   result.reward = static_cast<float>(outcome.reward);
   result.success = outcome.success;
   result.terminated = outcome.failure || (outcome.success && config_.terminate_on_success);

@@ -15,6 +15,7 @@
 #include "policy/contract.hpp"
 #include "policy/control_port.hpp"
 #include "policy/observation.hpp"
+#include "policy/reward_classifier.hpp"
 
 namespace serl_rt {
 
@@ -33,20 +34,31 @@ struct StepResult {
   bool terminated = false;  // success or failure: nothing to bootstrap from
   bool truncated = false;   // time limit, or the arm was stopped
   bool success = false;
+  bool judged = true;          // false: the classifier could not say; not to be learned from
   float grasp_penalty = 0.0F;  // beside the reward: only a critic of the gripper's commands sees it
   std::optional<Fault> fault;  // the action was refused; the arm follows its last target
   double fault_value = 0.0;    // what was refused
   double fault_limit = 1.0;    // what is allowed
 };
 
+// What a reward classifier said in steps that a task could judge, too, and how often it had nothing
+// to say: images too old, or a run that failed.
+struct ClassifierTally {
+  std::uint64_t agreements = 0;
+  std::uint64_t disagreements = 0;
+  std::uint64_t unjudged = 0;
+};
+
 // Not thread safe: belongs to the policy thread.
 class Environment {
  public:
   // `task` may be null (no reward, no pushed observations), and so may `cameras` when the contract
-  // has no images; they must outlive this. Throws Error when the cameras do not give the images of
-  // the contract.
+  // has no images; they must outlive this. With a `classifier`, not null, success and reward are
+  // its: the task's are only compared with them. Throws Error when the cameras do not give the
+  // images of the contract.
   Environment(const Contract& contract, const EpisodeConfig& config, const RobotLimits& limits,
-              ControlPort& port, Task* task, Cameras* cameras = nullptr);
+              ControlPort& port, Task* task, Cameras* cameras = nullptr,
+              RewardClassifier* classifier = nullptr);
 
   // Brings arm and objects to an episode's start. False: the robot is gone or the program stops.
   bool reset(std::uint64_t seed);
@@ -68,12 +80,15 @@ class Environment {
   // False: an image of now is missing or older than allowed.
   bool images_fresh() const noexcept { return image_age_s_ <= config_.max_image_age_s; }
 
+  const ClassifierTally& classifier_tally() const noexcept { return tally_; }
+
   std::int64_t time_ns() const noexcept { return time_ns_; }
   const ObservationBuilder& builder() const noexcept { return builder_; }
 
  private:
   void observe();
   void look();
+  bool judge(Outcome& outcome) noexcept;
   void execute(std::span<const float> action, std::uint64_t policy_version, Source chosen_by,
                StepResult& result);
 
@@ -85,6 +100,8 @@ class Environment {
   ActionMapper mapper_;
   std::vector<float> observation_;
   Cameras* cameras_;
+  RewardClassifier* classifier_;
+  ClassifierTally tally_;
   std::vector<std::byte> images_;
   std::vector<std::byte> previous_images_;
   std::vector<std::int64_t> image_ages_ns_;

@@ -2,22 +2,14 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "policy/contract.hpp"
+#include "policy/onnx_model.hpp"
 
 namespace serl_rt {
-
-// Where ONNX Runtime is looked for after $SERL_RT_ONNXRUNTIME and before the system's library path:
-// the library of an installed Python package, for example. Call it before the first session.
-void set_onnxruntime_hint(const std::filesystem::path& library);
-
-// The version of the library in use; loads it. Throws Error that lists what was tried.
-std::string onnxruntime_version();
 
 // What a policy acts on.
 struct PolicyInput {
@@ -30,13 +22,10 @@ struct PolicyInput {
 class PolicySession {
  public:
   // Parses the model. Throws Error when ONNX Runtime is missing or refuses the model.
-  explicit PolicySession(std::span<const std::byte> model);
-  ~PolicySession();
-  PolicySession(PolicySession&&) noexcept;
-  PolicySession& operator=(PolicySession&&) noexcept;
+  explicit PolicySession(std::span<const std::byte> model) : model_(model, "policy") {}
 
   // A value that the exporter put into the file; empty when there is none.
-  std::string metadata(const std::string& key) const;
+  std::string metadata(const std::string& key) const { return model_.metadata(key); }
 
   // Checks names, shapes and types of inputs and outputs against the contract and prepares run().
   // Throws Error that names the tensor and what is expected.
@@ -47,11 +36,15 @@ class PolicySession {
   bool run(const PolicyInput& input, std::span<float> action) noexcept;
 
   // Ends a run that takes too long; it then fails. Any thread; the session is of no more use.
-  void terminate() noexcept;
+  void terminate() noexcept { model_.terminate(); }
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  // Where the model reads and writes; every input is a slice of the buffer of its kind.
+  std::vector<float> observation_;
+  std::vector<std::byte> images_;
+  std::vector<float> noise_;
+  std::vector<float> action_;
+  OnnxModel model_;
 };
 
 }  // namespace serl_rt

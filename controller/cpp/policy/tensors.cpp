@@ -30,6 +30,16 @@ std::string describe(const Tensor& tensor) {
 
 }  // namespace
 
+std::size_t Tensor::size() const {
+  std::size_t count = 1;
+  for (const std::int64_t extent : shape) count *= static_cast<std::size_t>(extent);
+  return count;
+}
+
+Tensor image_tensor(const ImageField& image) {
+  return {image.name, {1, image.height, image.width, 3}, Element::kByte};
+}
+
 std::vector<Tensor> expected_inputs(const Contract& contract) {
   std::vector<Tensor> tensors;
   for (const ObservationField& field : contract.observation) {
@@ -38,7 +48,7 @@ std::vector<Tensor> expected_inputs(const Contract& contract) {
     tensors.push_back(std::move(tensor));
   }
   for (const ImageField& image : contract.images) {
-    tensors.push_back({image.name, {1, image.height, image.width, 3}, Element::kByte});
+    tensors.push_back(image_tensor(image));
   }
   tensors.push_back({"noise", {1, contract.action_dim()}, Element::kFloat});
   return tensors;
@@ -48,7 +58,7 @@ std::vector<Tensor> expected_outputs(const Contract& contract) {
   return {{"action", {1, contract.action_dim()}, Element::kFloat}};
 }
 
-void check_tensors(const char* side, const std::vector<Tensor>& found,
+void check_tensors(const std::string& side, const std::vector<Tensor>& found,
                    const std::vector<Tensor>& expected) {
   const auto named = [](const std::vector<Tensor>& tensors, const std::string& name) {
     return std::find_if(tensors.begin(), tensors.end(),
@@ -57,17 +67,15 @@ void check_tensors(const char* side, const std::vector<Tensor>& found,
   for (const Tensor& tensor : expected) {
     const auto match = named(found, tensor.name);
     if (match == found.end()) {
-      throw Error(std::string("policy: ") + side + " " + describe(tensor) + " is missing");
+      throw Error(side + " " + describe(tensor) + " is missing");
     }
     if (match->shape != tensor.shape || match->element != tensor.element) {
-      throw Error(std::string("policy: ") + side + " is " + describe(*match) + ": must be " +
-                  describe(tensor));
+      throw Error(side + " is " + describe(*match) + ": must be " + describe(tensor));
     }
   }
   for (const Tensor& tensor : found) {
     if (named(expected, tensor.name) == expected.end()) {
-      throw Error(std::string("policy: ") + side + " " + describe(tensor) +
-                  " is not in the contract");
+      throw Error(side + " " + describe(tensor) + " is not in the contract");
     }
   }
 }

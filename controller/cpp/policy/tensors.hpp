@@ -1,6 +1,7 @@
 // The tensors that a policy takes and gives: what a contract asks for, against what a model has.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,14 +16,20 @@ struct Tensor {
   std::string name;
   std::vector<std::int64_t> shape;
   Element element = Element::kOther;
+
+  std::size_t size() const;  // elements
 };
+
+// uint8 (1, height, width, 3).
+Tensor image_tensor(const ImageField& image);
 
 // The fields, the images, the noise.
 std::vector<Tensor> expected_inputs(const Contract& contract);
 std::vector<Tensor> expected_outputs(const Contract& contract);
 
-// Throws Error unless both sides have the same tensors, in any order. `side`: "input" or "output".
-void check_tensors(const char* side, const std::vector<Tensor>& found,
+// Throws Error unless both sides have the same tensors, in any order. `side` begins the error:
+// "policy: input".
+void check_tensors(const std::string& side, const std::vector<Tensor>& found,
                    const std::vector<Tensor>& expected);
 
 }  // namespace serl_rt

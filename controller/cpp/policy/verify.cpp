@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <condition_variable>
-#include <ctime>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "core/error.hpp"
 #include "drivers/random.hpp"
 #include "policy/action.hpp"
+#include "policy/cpu_time.hpp"
 #include "policy/noise.hpp"
 #include "policy/sha256.hpp"
 
@@ -87,12 +87,6 @@ class Watchdog {
   std::thread thread_;  // last: starts when the rest exists
 };
 
-double thread_cpu_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
 // Probe observations: the middle and the ends of the expected range, then points within it.
 class Probe {
  public:
@@ -101,9 +95,7 @@ class Probe {
       low_.insert(low_.end(), field.low.begin(), field.low.end());
       high_.insert(high_.end(), field.high.begin(), field.high.end());
     }
-    std::size_t bytes = 0;
-    for (const ImageField& image : contract.images) bytes += image.bytes();
-    images.resize(bytes);
+    images.resize(contract.image_bytes());
     observation.resize(low_.size());
     noise.resize(static_cast<std::size_t>(contract.action_dim()));
   }
