@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serl_rt.export.demonstrations import save_demonstrations
+from serl_rt.export.task import REWARDS
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.record import record_demonstrations
@@ -21,7 +22,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("file", type=Path, help="the .npz file to write")
     p.add_argument("--task", default="pick_cube", help="bundled task's name, or a .toml file")
-    p.add_argument("--reward", choices=("dense", "sparse"), help="in place of the task file's")
+    p.add_argument("--reward", choices=REWARDS, help="in place of the task file's")
+    p.add_argument(
+        "--reward-classifier", type=Path, metavar="FILE", help="the .onnx file that decides success"
+    )
     p.add_argument("--episodes", type=int, default=20, help="to record")
     p.add_argument("--noise", type=float, default=0.2, help="added to the actions, std in [0, 1]")
     p.add_argument("--failures", action="store_true", help="keep unsuccessful episodes, too")
@@ -36,7 +40,9 @@ def main(argv: Sequence[str]) -> int:
         print("serl-rt record: --episodes must be at least 1, --noise in [0, 1]", file=sys.stderr)
         return 2
     try:
-        env = SimArmEnv(arguments.task, arguments.reward)
+        env = SimArmEnv(
+            arguments.task, arguments.reward, reward_classifier=arguments.reward_classifier
+        )
         columns = record_demonstrations(
             env, arguments.episodes, arguments.noise, arguments.seed, failures=arguments.failures
         )

@@ -11,10 +11,12 @@
 #include "drivers/image_slot.hpp"
 #include "drivers/pattern.hpp"
 #include "drivers/sim_cameras.hpp"
+#include "idle_port.hpp"
 #include "policy/environment.hpp"
 #include "sim_support.hpp"
 
 using namespace serl_rt;
+using test::IdlePort;
 
 namespace {
 
@@ -53,28 +55,6 @@ class AgedCameras final : public Cameras {
 
  private:
   std::vector<CameraImage> images_{{"front", 2, 2}, {"wrist", 2, 2}};
-};
-
-// Nothing moves; counts the targets.
-class IdlePort final : public ControlPort {
- public:
-  IdlePort() {
-    state_.O_T_EE = {Vec3(0.5, 0.0, 0.2), Quat(0.0, 1.0, 0.0, 0.0)};
-    state_.q = test::home();
-  }
-  const State& state() noexcept override { return state_; }
-  void set_target(Target) noexcept override { ++targets; }
-  bool advance() noexcept override { return true; }
-  bool go_to_start(const Vec7&, double) noexcept override { return true; }
-  bool stopped() const noexcept override { return false; }
-  bool ready() const noexcept override { return true; }
-  Gripper& gripper() noexcept override { return gripper_; }
-
-  int targets = 0;
-
- private:
-  State state_;
-  NoGripper gripper_;
 };
 
 Contract seeing_contract() {
