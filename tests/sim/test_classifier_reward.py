@@ -24,7 +24,7 @@ from serl_rt.learner.train_classifier import main as train
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.record import record_demonstrations
 
-EPISODES = 12
+EPISODES = 14
 CUBE = """[[contract.observation]]
 name = "cube_position"
 shape = [3]
@@ -68,7 +68,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
     env = SimArmEnv(str(task), "dense")
     columns = record_demonstrations(env, EPISODES, 0.3, seed=0, failures=True)
     save_demonstrations(folder / "demos.npz", columns, env.contract)
-    options = ["--task", str(task), "--output", str(folder / "success.onnx"), "--steps", "300"]
+    options = ["--task", str(task), "--output", str(folder / "success.onnx"), "--steps", "350"]
     assert train([str(folder / "demos.npz"), *options, "--threshold", "0.5"]) == 0
     exporter = PolicyExporter(PickByNumbers(), env.contract, "scripted")
     write_policy_file(exporter.export(1, 0), folder / "policy.onnx")
@@ -93,7 +93,9 @@ def control(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_controller_rewards_what_the_classifier_sees(cell: Path) -> None:
-    done = control(cell, "--episodes", "16", "--seed", "5")
+    # Where the cube is lifted to the very height of success, pictures do not say which side it is
+    # on: about one step of an episode. So the hand shakes, and most episodes see more than a lift.
+    done = control(cell, "--episodes", "20", "--seed", "5", "--noise-scale", "2")
     assert done.returncode == 0, done.stderr
     summary = json.loads((cell / "summary.json").read_text())
     right, wrong = summary["classifier_agreements"], summary["classifier_disagreements"]
