@@ -18,6 +18,7 @@ from serl_rt.controller.franka_env_config import load_env_config, unit
 from serl_rt.controller.gripper_dialect import gripper_dialect
 from serl_rt.controller.robot import Robot, RobotError, RobotState
 from serl_rt.export.task import load_task
+from serl_rt.export.toml_config import ConfigError
 
 Vector = NDArray[np.float64]
 Camera = Callable[[], NDArray[np.uint8]]
@@ -68,6 +69,11 @@ class FrankaEnv(gymnasium.Env[dict[str, Any], NDArray[np.float32]]):
         """
         file = load_task(task)
         self.config, self._goal, convention = load_env_config(file.path)
+        if file.episode.reward == "classifier":
+            raise ConfigError(
+                f'{file.path}: [episode] reward = "classifier" is asked by serl-rt control and by '
+                "the simulated environments only; FrankaEnv judges by [pose_reward]: write sparse"
+            )
         self.robot = robot
         self._dialect = gripper_dialect(robot.describe(), dialect=convention)
         self.hz = file.contract.policy_rate_hz

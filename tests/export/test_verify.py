@@ -28,9 +28,12 @@ def golden(name: str) -> bytes:
     return (GOLDEN / "policies" / f"{name}.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("name", make_policies.policies())
+FILES = make_policies.policies() | make_policies.classifiers()
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_golden_files_are_what_the_script_writes(name: str) -> None:
-    assert make_policies.policies()[name]() == golden(name)
+    assert FILES[name]() == golden(name)
 
 
 def test_golden_actions_are_what_onnx_runtime_computes() -> None:

@@ -122,6 +122,23 @@ def test_a_file_that_cannot_judge_stops_the_start(cell: Path) -> None:
     assert "leave one of them out" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("threshold = 1.0", r"threshold: 1 is outside \[0.001, 0.999\]"),
+        ('modle = "a.onnx"', "modle"),
+        ("model = 3", "model"),
+        ('model = "none.onnx"', "none.onnx: cannot be read"),
+    ],
+)
+def test_what_a_task_file_says_wrong_is_named(tmp_path: Path, table: str, words: str) -> None:
+    text = find_task("pick_cube_vision").read_text()
+    task = tmp_path / "cell.toml"
+    task.write_text(text + f"\n[reward_classifier]\n{table}\n")
+    with pytest.raises(ValueError, match=words):
+        SimArmEnv(str(task), "classifier")
+
+
 def test_the_environment_rewards_the_same(cell: Path) -> None:
     classifier = OnnxClassifier((cell / "success.onnx").read_bytes())
     env = SimArmEnv(str(cell / "cell.toml"))

@@ -43,6 +43,14 @@ def test_gymnasium_accepts_it(tmp_path: Path) -> None:
         check_env(make(tmp_path), skip_render_check=True, skip_close_check=True)
 
 
+def test_a_classifier_as_its_reward_is_refused(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    text = find_task("pick_cube").read_text().replace('reward = "dense"', 'reward = "classifier"')
+    task.write_text(text)
+    with pytest.raises(ConfigError, match=r"FrankaEnv judges by \[pose_reward\]"):
+        FrankaEnv(SimRobot("pick_cube"), task)
+
+
 @pytest.mark.parametrize(
     ("convention", "open_"),
     [("", 1.0), ('convention = "metres"', 0.08), ('convention = "serl"', 0.08)],
