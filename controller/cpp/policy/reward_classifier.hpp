@@ -26,6 +26,8 @@ class RewardClassifier {
   // do: not a classifier, images that are not the contract's, answers that are not probabilities,
   // too slow for the policy rate.
   RewardClassifier(const RewardClassifierConfig& config, const Contract& contract);
+  RewardClassifier(const RewardClassifier&) = delete;  // the model writes into this very object
+  RewardClassifier& operator=(const RewardClassifier&) = delete;
 
   // Whether the contract's images, one after the other, show success; empty: the run failed.
   // ONNX Runtime allocates a little inside.
