@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_PIECE = 64 * 1024
+PIECE = 64 * 1024
+"""Most that is given to the kernel in one call [bytes]."""
 _WAITING = 1024 * 1024
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # <fcntl.h>: SYNC_FILE_RANGE_*
 
@@ -25,7 +26,7 @@ class _PiecewiseFile(io.FileIO):
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write the beginning of the data and return how much that was [bytes]."""
-        written = super().write(memoryview(data).cast("B")[:_PIECE])
+        written = super().write(memoryview(data).cast("B")[:PIECE])
         self._waiting += written
         if self._waiting >= _WAITING:
             self._waiting = 0

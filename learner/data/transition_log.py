@@ -24,6 +24,7 @@ import msgpack
 
 from serl_rt.export.columns import MAX_BODY_BYTES
 from serl_rt.export.messages import Transitions
+from serl_rt.export.piecewise import PIECE
 from serl_rt.export.wire import decode_controller_message, encode
 from serl_rt.export.wire_header import MAX_HEADER_BYTES, WireError, unpack_header
 from serl_rt.learner.data.frames import pack_frames, unpack_frames
@@ -219,7 +220,7 @@ class TransitionLog:
         written = 0
         try:
             while written < len(data):
-                written += os.write(self._fd, data[written:])
+                written += os.write(self._fd, data[written : written + PIECE])
         except OSError:
             os.ftruncate(self._fd, self._size)
             raise

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serl_rt.export.messages import Transitions
 from serl_rt.export.piecewise import open_piecewise
 from serl_rt.export.publish import PolicyFile, write_policy_file
 from serl_rt.learner.checkpoint import load_checkpoint, save_checkpoint
+from serl_rt.learner.data.transition_log import TransitionLog
 
 COUNTS = Path("/proc/thread-self/io")
 LARGEST_PIECE = 64 * 1024
@@ -53,3 +55,13 @@ def test_a_checkpoint_is_written_in_small_pieces(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     assert mean_piece(lambda: save_checkpoint(path, {}, arrays)) <= LARGEST_PIECE
     np.testing.assert_array_equal(load_checkpoint(path, {}).arrays["weights"], arrays["weights"])
+
+
+@counted
+def test_a_message_of_images_is_logged_in_small_pieces(tmp_path: Path) -> None:
+    columns = {"observation/x": np.arange(500_000, dtype=np.float32).reshape(50, -1)}
+    message = Transitions("1" * 32, 0, columns)
+    with TransitionLog(tmp_path, "c" * 64, sync_every=None) as log:
+        assert mean_piece(lambda: log.append(message)) <= LARGEST_PIECE
+        (found,) = log
+    np.testing.assert_array_equal(found.columns["observation/x"], columns["observation/x"])
