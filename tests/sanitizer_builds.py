@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -39,8 +40,8 @@ class SanitizerBuilds:
         """End what still compiles."""
         with self._lock:
             self._ended = True
-            if self._process is not None:
-                self._process.terminate()
+            if self._process is not None and self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGTERM)  # with its compilers
         self._pool.shutdown(cancel_futures=True)
 
     def _build(self, sanitizer: str) -> Path:
@@ -60,7 +61,7 @@ class SanitizerBuilds:
             assert not self._ended
             self._process = subprocess.Popen(
                 ["nice", "-n", "19", *command],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             )  # fmt: skip
         output, _ = self._process.communicate()
         assert self._process.returncode == 0, output[-16000:]
