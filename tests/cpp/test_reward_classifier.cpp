@@ -16,7 +16,10 @@ using test::IdlePort;
 
 namespace {
 
-constexpr int kBlind = 255;  // a byte on which the golden classifier's run fails
+// Bytes on which the golden classifier's answer is no probability, and on which its run fails.
+constexpr int kNan = 253;
+constexpr int kTooMuch = 254;
+constexpr int kBlind = 255;
 
 Contract seeing() { return contract_from_json(test::golden_contract_text("seeing").first); }
 
@@ -128,10 +131,12 @@ TEST_CASE("stale images and failed runs are no success, and not to be learned fr
   CHECK(result.reward == 0.0F);
 
   cell.cameras.age_ns = 0;
-  result = cell.step(kBlind);
-  CHECK_FALSE(result.judged);
-  CHECK_FALSE(result.success);
-  CHECK(cell.environment.classifier_tally().unjudged == 2);
+  for (const int byte : {kNan, kTooMuch, kBlind}) {
+    result = cell.step(byte);
+    CHECK_FALSE(result.judged);
+    CHECK_FALSE(result.success);
+  }
+  CHECK(cell.environment.classifier_tally().unjudged == 4);
 
   result = cell.step(250);  // it goes on
   CHECK(result.judged);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <cstring>
 
 #include "core/error.hpp"
@@ -16,7 +15,9 @@ namespace {
 
 constexpr const char* kKind = "reward_classifier";
 constexpr int kTrials = 5;
-constexpr double kPeriodFraction = 0.5;  // of the policy period that its median run may take
+constexpr double kPeriodFraction = 0.25;  // of the policy period for a median run; a policy has 0.5
+
+bool is_probability(float value) noexcept { return value >= 0.0F && value <= 1.0F; }
 
 std::string trouble(const RewardClassifierConfig& config) {
   return "reward classifier " + config.model.string();
@@ -107,7 +108,7 @@ void RewardClassifier::try_out(const Contract& contract) {
     const bool ran = model_.run();
     durations[static_cast<std::size_t>(i)] = thread_cpu_seconds() - begin;
     if (!ran) throw Error(what_ + ": a run on a trial image failed; train it again");
-    if (!(probability_ >= 0.0F && probability_ <= 1.0F)) {
+    if (!is_probability(probability_)) {
       throw Error(what_ + ": success_probability = " + std::to_string(probability_) +
                   " on a trial image: must be from 0 to 1; train it again");
     }
@@ -126,7 +127,7 @@ void RewardClassifier::try_out(const Contract& contract) {
 std::optional<bool> RewardClassifier::success(std::span<const std::byte> images) noexcept {
   if (images.size() != images_.size()) return std::nullopt;
   std::memcpy(images_.data(), images.data(), images.size());
-  if (!model_.run() || !std::isfinite(probability_)) return std::nullopt;
+  if (!model_.run() || !is_probability(probability_)) return std::nullopt;
   return static_cast<double>(probability_) >= threshold_;
 }
 
