@@ -20,8 +20,10 @@ def goal_pictures(
     """Return what the cameras saw at the end of each successful step, {camera: (n, h, w, 3)} uint8.
 
     `success` is (transitions,), 0 or 1; `origin` is named in the error.
-    Raises ConfigError when no step was successful.
+    Raises ConfigError when no step was successful, ValueError when there are not as many of each.
     """
+    if len(success) != transitions.size:
+        raise ValueError(f"{len(success)} successes for {transitions.size} transitions")
     reached = np.flatnonzero(success)
     if len(reached) == 0:
         raise ConfigError(

@@ -37,7 +37,8 @@ from serl_rt.learner.vision.encoders import SCRATCH_ENCODERS
 
 FEWEST_EPISODES = 2
 """With success, and with failure: one to learn from, one to be asked about."""
-LARGEST_HIDDEN = 64
+HIDDEN_DIM = 64
+"""Of the layer behind the image vectors."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,7 +140,7 @@ def make_classifier(images: Sequence[ImageField], frames: Frames, encoder: str) 
         encoder, names, proprio_keys=(), stack=None, join_cameras=same and len(names) > 1
     )
     wrapper = make_encoding_wrapper(config, {n: frames.images[n][:1] for n in names})
-    classifier = make_reward_classifier(wrapper, hidden_dim=LARGEST_HIDDEN)
+    classifier = make_reward_classifier(wrapper, hidden_dim=HIDDEN_DIM)
     assert isinstance(classifier, BinaryClassifier)
     return classifier
 

@@ -1,12 +1,15 @@
 """The scripted expert, and the demonstrations that are recorded of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from serl_rt.export.demonstrations import check_columns
+from serl_rt.export.demonstrations import check_columns, load_demonstrations
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.expert import PickCubeExpert
 from serl_rt.sim.record import make_expert, record_demonstrations
+from serl_rt.sim.record_command import main as record
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,19 @@ def test_what_was_executed_is_what_is_recorded() -> None:
 def test_too_many_failures_are_an_error(env: SimArmEnv) -> None:
     with pytest.raises(RuntimeError, match="less noise than 50"):
         record_demonstrations(env, episodes=1, noise=50.0, seed=0)
+
+
+def test_failures_are_kept_where_they_are_wanted(env: SimArmEnv, tmp_path: Path) -> None:
+    file = tmp_path / "all.npz"
+    options = ["--episodes", "4", "--noise", "0.5", "--seed", "0", "--reward", "sparse"]
+    assert record([str(file), *options, "--failures"]) == 0
+    columns = load_demonstrations(file, env.contract)
+    succeeded = {int(n) for n in columns["episode"][columns["success"].astype(bool)]}
+    assert set(columns["episode"]) == {0, 1, 2, 3}
+    assert len(succeeded) < 4
+    assert record([str(file), *options]) == 0
+    columns = load_demonstrations(file, env.contract)
+    assert {int(n) for n in columns["episode"][columns["success"].astype(bool)]} == {0, 1, 2, 3}
 
 
 def test_another_contract_is_refused() -> None:
