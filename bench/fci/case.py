@@ -26,6 +26,7 @@ class Context:
     folder: Path  # of this case: logs, recordings
     seconds: float  # of the longest phases
     driver: str  # pylibfranka | franka
+    timing: bool = True  # the robot also stops after 20 cycles without a command
 
 
 @dataclass(frozen=True)

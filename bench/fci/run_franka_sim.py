@@ -14,7 +14,8 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--host", required=True)
     p.add_argument("--mjcf", required=True, help="arm model")
-    p.add_argument("--strict", action="store_true", help="abort a motion that breaks a limit")
+    p.add_argument("--limits", action="store_true", help="abort a motion that breaks a limit")
+    p.add_argument("--timing", action="store_true", help="abort after 20 cycles without a command")
     p.add_argument("--object-width", type=float, help="[m] of something to grasp")
     p.add_argument("--priority", type=int, default=30, help="SCHED_FIFO; 0: ordinary scheduling")
     arguments = p.parse_args()
@@ -34,8 +35,8 @@ def main() -> None:
     server = FrankaSimServer(
         host=arguments.host,
         gripper_object_width=arguments.object_width,
-        enforce_comm_constraints=arguments.strict,
-        enforce_motion_limits=arguments.strict,
+        enforce_comm_constraints=arguments.timing,
+        enforce_motion_limits=arguments.limits,
     )
     try:
         server.start()

@@ -1,6 +1,6 @@
 """Start, stop, pause and question the simulated robots.
 
-    with franka_sim(folder) as robot:            # strict: enforces FCI's timing and motion limits
+    with franka_sim(folder) as robot:            # enforces FCI's timing and motion limits
         ... connect a client to robot.address, ports 1337 and 1338 ...
         robot.pause(); robot.resume()            # SIGSTOP, SIGCONT: the cable
         robot.restart()                          # the robot was switched off and on
@@ -133,8 +133,11 @@ class Server:
         self.stop()
 
 
-def franka_sim(folder: Path, *, strict: bool = True, object_width: float | None = None) -> Server:
-    """Return a server of franka-sim, not started. FileNotFoundError: `make setup-fci` first."""
+def franka_sim(folder: Path, *, timing: bool = True, object_width: float | None = None) -> Server:
+    """Return a server of franka-sim, not started. FileNotFoundError: `make setup-fci` first.
+
+    It aborts motions that break a limit, with `timing` also after 20 cycles without a command.
+    """
     python = VENV / "bin" / "python"
     if not python.exists():
         raise FileNotFoundError(f"{python} is missing: run scripts/setup_fci.sh")
@@ -144,9 +147,10 @@ def franka_sim(folder: Path, *, strict: bool = True, object_width: float | None 
         str(Path(__file__).with_name("run_franka_sim.py")),
         "--mjcf",
         str(_arm_model(folder)),
+        "--limits",
     ]
-    if strict:
-        command.append("--strict")
+    if timing:
+        command.append("--timing")
     if object_width is not None:
         command += ["--object-width", str(object_width)]
     return Server("franka-sim", command, free_address(), folder)

@@ -1,6 +1,7 @@
 """The controller on simulated robots that speak the arm's own network protocol.
 
-Behaviour only; speeds and timing are `make fci`'s.
+Behaviour only; speeds and timing are `make fci`'s. So the robots here do not stop after 20 cycles
+without a command: on a machine whose cores are shared, that tests the machine.
 """
 
 import importlib.util
@@ -27,7 +28,7 @@ needs_servers = pytest.mark.skipif(
 
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
-    return Context(tmp_path, seconds=5.0, driver="pylibfranka")
+    return Context(tmp_path, seconds=5.0, driver="pylibfranka", timing=False)
 
 
 @needs_servers
@@ -55,7 +56,7 @@ def test_more_reflexes_than_allowed_wait_for_a_person(context: Context, tmp_path
     task.write_text(text.replace("max_reflexes = 5", "max_reflexes = 0"))
     options = ("--driver", "bench.fci.glitch_driver:GlitchDriver")
     with (
-        franka_sim(context.folder) as robot,
+        franka_sim(context.folder, timing=context.timing) as robot,
         Controller(context, robot.address, *options, task=str(task)) as arm,
     ):
         status = arm.wait_for(lambda s: s["robot"]["needs_operator"], "the reflex", 60.0)

@@ -19,7 +19,10 @@ def _recovers(
 
     By that name it must be in the status and in the name of the flight recorder's file.
     """
-    with franka_sim(context.folder) as robot, Controller(context, robot.address, *options) as arm:
+    with (
+        franka_sim(context.folder, timing=context.timing) as robot,
+        Controller(context, robot.address, *options) as arm,
+    ):
         before = arm.wait_until_moving()
         provoke(robot)
         back = time.monotonic()
@@ -76,7 +79,7 @@ def torque_glitch(context: Context) -> Result:
 
 def killed(context: Context) -> Result:
     """Kill -9 during motion: the robot sees the end, and the next controller works at once."""
-    with franka_sim(context.folder) as robot:
+    with franka_sim(context.folder, timing=context.timing) as robot:
         with Controller(context, robot.address) as arm:
             arm.wait_until_moving()
             arm.process.send_signal(signal.SIGKILL)
