@@ -79,9 +79,11 @@ class EncoderRecipe:
         4, low=0, high=64, unit="pixels", doc="random shift where there is no crop; 0: none"
     )
     standardize_images: bool = setting(
-        False, doc="convfast sees every channel of an image at mean 0 and the same contrast"
+        False, doc="convfast and patches see every channel at mean 0 and the same contrast"
     )
-    channels: int | None = setting(None, low=1, high=1024, doc="of convfast's convolutions")
+    channels: int | None = setting(
+        None, low=1, high=1024, doc="of convfast's and patches' convolutions"
+    )
     bottleneck_dim: int | None = setting(None, low=1, high=8192, doc="length of an image's vector")
     dropout: float | None = setting(None, low=0.0, high=0.99, doc="in the head on a frozen trunk")
     proprio_dim: int = setting(64, low=1, high=8192, doc="length of the state's vector")

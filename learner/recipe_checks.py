@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from serl_rt.export.toml_config import ConfigError, Source
 from serl_rt.learner.vision.build import FROZEN_ENCODERS
+from serl_rt.learner.vision.encoders import FAST_ENCODERS
 
 if TYPE_CHECKING:
     from serl_rt.learner.recipe import Recipe
@@ -83,9 +84,9 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
         raise source.error("cached_crops", encoder.cached_crops, allowed)
     if encoder.join_cameras and frozen:
         raise source.error("join_cameras", True, f"false for {encoder.type}")
-    if encoder.channels is not None and encoder.type != "convfast":
+    if encoder.channels is not None and encoder.type not in FAST_ENCODERS:
         raise source.error("channels", encoder.channels, f"absent for {encoder.type}")
-    if encoder.standardize_images and encoder.type != "convfast":
+    if encoder.standardize_images and encoder.type not in FAST_ENCODERS:
         raise source.error("standardize_images", True, f"false for {encoder.type}")
     if encoder.dropout is not None and not frozen:
         raise source.error("dropout", encoder.dropout, f"absent for {encoder.type}")

@@ -30,24 +30,29 @@ class Encoder(nn.Module):
     def output_dim(self) -> int:
         return self.head.output_dim
 
-    def features(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """(batch, height, width, channel) uint8 -> (batch, height', width', channel') float."""
-        if images.dtype != torch.uint8:
-            raise TypeError(f"images of dtype {images.dtype}, expected uint8 (0..255)")
+    def features(self, *images: Tensor, condition: Tensor | None = None) -> Tensor:
+        """(batch, height, width, channel) uint8 -> (batch, height', width', channel') float.
+
+        Several images, of cameras that are joined, are one with the channels of all.
+        """
+        for image in images:
+            if image.dtype != torch.uint8:
+                raise TypeError(f"images of dtype {image.dtype}, expected uint8 (0..255)")
         expected = self.trunk.image_channels
-        if images.ndim != 4 or images.shape[-1] != expected:
+        joined = (*images[0].shape[:-1], sum(image.shape[-1] for image in images))
+        if len(joined) != 4 or joined[-1] != expected:
             raise ValueError(
-                f"images of shape {tuple(images.shape)}, "
-                f"expected (batch, height, width, {expected})"
+                f"images of shape {joined}, expected (batch, height, width, {expected})"
             )
-        features: Tensor = self.trunk(images, condition)
+        features: Tensor = self.trunk(*images, condition=condition)
         return features
 
     def forward(
-        self, images: Tensor, *, condition: Tensor | None = None, train: bool = False
+        self, *images: Tensor, condition: Tensor | None = None, train: bool = False
     ) -> Tensor:
         """(batch, ...) -> (batch, output_dim); `train` turns the head's dropout on."""
-        if not images.is_floating_point():
-            images = self.features(images, condition)
-        vector: Tensor = self.head(images.to(torch.float32), train=train)
+        features = images[0]
+        if not features.is_floating_point():
+            features = self.features(*images, condition=condition)
+        vector: Tensor = self.head(features.to(torch.float32), train=train)
         return vector

@@ -11,7 +11,7 @@ from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.layers import Padding
 from serl_rt.learner.vision.pooling import Head, Pooling
 from serl_rt.learner.vision.resnet import Conditioning, ResNetTrunk, Size, resnet_trunk
-from serl_rt.learner.vision.trunk import ConvTrunk, FrozenTrunk
+from serl_rt.learner.vision.trunk import ConvLayer, ConvTrunk, FrozenTrunk
 from serl_rt.learner.vision.weights import load_trunk
 
 ImageShape = tuple[int, int, int]
@@ -29,8 +29,8 @@ def small_encoder(
 ) -> Encoder:
     """SERL's small encoder: 3x3 convolutions of stride 2, trained from scratch."""
     height, width, depth = image
-    strides = (2,) * len(channels)
-    trunk = ConvTrunk(channels, strides, padding=padding, image_channels=depth)
+    layers = [ConvLayer(n, stride=2, padding=padding) for n in channels]
+    trunk = ConvTrunk(layers, image_channels=depth)
     shape = trunk.feature_shape(height, width)
     head = Head(
         shape, pooling=pooling, bottleneck_dim=bottleneck_dim, spatial_features=spatial_features
@@ -50,13 +50,31 @@ def convfast_encoder(
     Learns a plain simulated scene as fast as larger encoders do, at a fraction of their cost.
     """
     height, width, depth = image
-    trunk = ConvTrunk(
-        (channels,) * 4,
-        (2, 2, 2, 1),
-        padding=1,
-        image_channels=depth,
-        standardize=standardize_images,
-    )
+    layers = [ConvLayer(channels, stride, padding=1) for stride in (2, 2, 2, 1)]
+    trunk = ConvTrunk(layers, image_channels=depth, standardize=standardize_images)
+    shape = trunk.feature_shape(height, width)
+    return Encoder(trunk, Head(shape, pooling="none", bottleneck_dim=bottleneck_dim))
+
+
+def patches_encoder(
+    image: ImageShape,
+    *,
+    channels: int = 16,
+    bottleneck_dim: int = 64,
+    standardize_images: bool = False,
+) -> Encoder:
+    """Patches of 4x4 pixels, then two 3x3 convolutions (strides 2, 1) and the whole map.
+
+    As `convfast_encoder`, with the two layers that cost most in one: a third of its products.
+    Rows and columns beyond a multiple of 4 are not seen.
+    """
+    height, width, depth = image
+    layers = [
+        ConvLayer(channels, stride=4, kernel_size=4),
+        ConvLayer(channels, stride=2, padding=1),
+        ConvLayer(channels, stride=1, padding=1),
+    ]
+    trunk = ConvTrunk(layers, image_channels=depth, standardize=standardize_images)
     shape = trunk.feature_shape(height, width)
     return Encoder(trunk, Head(shape, pooling="none", bottleneck_dim=bottleneck_dim))
 
@@ -123,9 +141,12 @@ def pretrained_resnet10_trunk(
     return FrozenTrunk(trunk, precision)
 
 
+FAST_ENCODERS = ("convfast", "patches")
+"""Those with `channels` and `standardize_images`."""
 SCRATCH_ENCODERS: dict[str, Callable[..., Encoder]] = {
     "small": small_encoder,
     "convfast": convfast_encoder,
+    "patches": patches_encoder,
     "resnet": resnet_encoder,
 }
 """Encoders that learn from their first weight on, by the name used in recipes."""

@@ -108,8 +108,7 @@ class EncodingWrapper(nn.Module):
                 images = [
                     self._join_frames(self._cropped(_required(encoded, k)), k) for k in sources
                 ]
-                joined = images[0] if len(images) == 1 else torch.cat(images, dim=-1)
-                encoded[key] = self._encoder(key)(joined, train=train)
+                encoded[key] = self._encoder(key)(*images, train=train)
         return encoded
 
     def forward(

@@ -56,19 +56,29 @@ class Conv2d(nn.Conv2d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, input: Tensor, scale: float = 1.0) -> Tensor:
-        """Convolve `scale` times the input: the weight is scaled in its place, which is smaller."""
+    def forward(self, *inputs: Tensor, scale: float = 1.0) -> Tensor:
+        """Convolve `scale` times the input: the weight is scaled in its place, which is smaller.
+
+        Several inputs are taken as one with the channels of all, without a copy of them.
+        """
         weight = self.weight if scale == 1.0 else self.weight * scale
+        weights = torch.split(weight, [x.shape[1] for x in inputs], dim=1)
+        result = self._convolve(inputs[0], weights[0], self.bias)
+        for x, part in zip(inputs[1:], weights[1:], strict=True):
+            result = result + self._convolve(x, part, None)
+        return result
+
+    def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not self.same:
-            result: Tensor = self._conv_forward(input, weight, self.bias)
+            result: Tensor = self._conv_forward(input, weight, bias)
             return result
         kernel, stride = self.kernel_size[0], self.stride[0]
         top, bottom = same_padding(input.shape[2], kernel, stride)
         left, right = same_padding(input.shape[3], kernel, stride)
         if (top, left) == (bottom, right):  # no copy
-            return F.conv2d(input, weight, self.bias, self.stride, (top, left))
+            return F.conv2d(input, weight, bias, self.stride, (top, left))
         padded = F.pad(input, (left, right, top, bottom))
-        return F.conv2d(padded, weight, self.bias, self.stride)
+        return F.conv2d(padded, weight, bias, self.stride)
 
 
 def max_pool_same(x: Tensor, kernel: int = 3, stride: int = 2) -> Tensor:

@@ -18,7 +18,7 @@ from serl_rt.learner.vision.layers import (
     output_size,
 )
 from serl_rt.learner.vision.pooling import MapShape
-from serl_rt.learner.vision.trunk import Trunk
+from serl_rt.learner.vision.trunk import Trunk, join_channels
 
 Size = Literal["10", "18", "34", "50"]
 Conditioning = Literal["film", "multiplicative"]
@@ -152,7 +152,8 @@ class ResNetTrunk(Trunk):
 
         return reduce(height), reduce(width), self.channels
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, *several: Tensor, condition: Tensor | None = None) -> Tensor:
+        images = join_channels(several)
         if bool(self.conditioning) != (condition is not None):
             given = "without" if condition is None else "with"
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,8 @@ CPU_PIECE = 16
 class Trunk(nn.Module, ABC):
     """(batch, height, width, channel) images on 0..255 -> a feature map in the same layout.
 
-    `forward(images, condition=None)`; `condition` (batch, dim) only where the trunk has it.
+    `forward(*images, condition=None)`: several images are one with the channels of all;
+    `condition` (batch, dim) only where the trunk has it.
     """
 
     image_channels: int
@@ -50,14 +52,20 @@ class FrozenTrunk(Trunk):
     def feature_shape(self, height: int, width: int) -> MapShape:
         return self.trunk.feature_shape(height, width)
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, *several: Tensor, condition: Tensor | None = None) -> Tensor:
+        images = join_channels(several)
         pieces = torch.split(images, CPU_PIECE) if images.device.type == "cpu" else (images,)
         low = self.precision != torch.float32
         with torch.no_grad(), torch.autocast(images.device.type, self.precision, enabled=low):
             if condition is not None:
-                features: Tensor = self.trunk(images, condition)
+                features: Tensor = self.trunk(images, condition=condition)
                 return features
             return torch.cat([self.trunk(piece) for piece in pieces])
+
+
+def join_channels(images: Sequence[Tensor]) -> Tensor:
+    """Return images (batch, height, width, channel) as one with the channels of all."""
+    return images[0] if len(images) == 1 else torch.cat(tuple(images), dim=-1)
 
 
 def copy_for_targets(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -78,50 +86,51 @@ def standardized(images: Tensor) -> Tensor:
     return centred / (deviation + FLAT)
 
 
+@dataclass(frozen=True)
+class ConvLayer:
+    """One convolution with its ReLU."""
+
+    channels: int
+    stride: int
+    kernel_size: int = 3
+    padding: Padding = "valid"
+
+
 class ConvTrunk(Trunk):
     """Convolutions with ReLU on images scaled to 0..1, or standardized (see `standardized`)."""
 
     def __init__(
-        self,
-        channels: Sequence[int],
-        strides: Sequence[int],
-        *,
-        kernel_size: int = 3,
-        padding: Padding = "valid",
-        image_channels: int = 3,
-        standardize: bool = False,
+        self, layers: Sequence[ConvLayer], *, image_channels: int = 3, standardize: bool = False
     ) -> None:
         super().__init__()
-        if len(channels) != len(strides):
-            raise ValueError(
-                f"{len(channels)} channels and {len(strides)} strides: one of each a layer"
-            )
         self.image_channels = image_channels
-        self.padding = padding
+        self.layers = tuple(layers)
         self.standardize = standardize
-        inputs = (image_channels, *channels[:-1])
+        inputs = (image_channels, *(layer.channels for layer in layers[:-1]))
         self.convs = nn.ModuleList(
-            Conv2d(i, o, kernel_size, stride=s, padding=padding, bias=True)
-            for i, o, s in zip(inputs, channels, strides, strict=True)
-        )
+            Conv2d(
+                channels, layer.channels, layer.kernel_size,
+                stride=layer.stride, padding=layer.padding, bias=True,
+            )
+            for channels, layer in zip(inputs, layers, strict=True)
+        )  # fmt: skip
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def feature_shape(self, height: int, width: int) -> MapShape:
-        channels = 0
-        for conv in self.convs:
-            assert isinstance(conv, Conv2d)
-            kernel, stride, channels = conv.kernel_size[0], conv.stride[0], conv.out_channels
-            height = output_size(height, kernel, stride, self.padding)
-            width = output_size(width, kernel, stride, self.padding)
-        return height, width, channels
+        for layer in self.layers:
+            height = output_size(height, layer.kernel_size, layer.stride, layer.padding)
+            width = output_size(width, layer.kernel_size, layer.stride, layer.padding)
+        return height, width, self.layers[-1].channels
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, *images: Tensor, condition: Tensor | None = None) -> Tensor:
         """(batch, height, width, channel) on 0..255 -> feature map, same layout."""
         if condition is not None:
             raise ValueError("a plain convolutional trunk takes no condition: use a FiLM ResNet")
-        x, scale = images.to(torch.float32).permute(0, 3, 1, 2), 1.0 / 255.0
+        maps, scale = [x.to(torch.float32).permute(0, 3, 1, 2) for x in images], 1.0 / 255.0
         if self.standardize:
-            x, scale = standardized(x), CONTRAST
+            maps, scale = [standardized(x) for x in maps], CONTRAST
+        # The cameras' channels are never copied next to each other: that takes a CPU as long as
+        # a convolution of them.
         for conv in self.convs:
-            x, scale = F.relu(conv(x, scale), inplace=True), 1.0
-        return x.permute(0, 2, 3, 1)
+            maps, scale = [F.relu(conv(*maps, scale=scale), inplace=True)], 1.0
+        return maps[0].permute(0, 2, 3, 1)

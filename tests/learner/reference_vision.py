@@ -31,7 +31,7 @@ from serl_rt.learner.vision.build import EncoderConfig
 from serl_rt.learner.vision.encoder import Encoder
 from serl_rt.learner.vision.pooling import Head, Pooling
 from serl_rt.learner.vision.resnet import ResNetTrunk
-from serl_rt.learner.vision.trunk import ConvTrunk, Trunk
+from serl_rt.learner.vision.trunk import ConvLayer, ConvTrunk, Trunk
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -110,7 +110,7 @@ def check_resnet_bottleneck_film(arrays: Arrays) -> None:
 def _convs(arrays: Arrays, padding: Any) -> ConvTrunk:
     layers = [f"params/Conv_{i}/kernel" for i in range(len(arrays))]
     channels = [arrays[layer].shape[-1] for layer in layers if layer in arrays]
-    return ConvTrunk(channels, [2] * len(channels), padding=padding)
+    return ConvTrunk([ConvLayer(n, stride=2, padding=padding) for n in channels])
 
 
 def check_small_encoder_avg(arrays: Arrays) -> None:

@@ -256,7 +256,10 @@ def test_learns_where_the_square_is() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (lambda: EncoderConfig("vgg"), "encoder_type 'vgg': choose small, convfast, resnet"),
+        (
+            lambda: EncoderConfig("vgg"),
+            "encoder_type 'vgg': choose small, convfast, patches, resnet",
+        ),
         (lambda: EncoderConfig(trunk_precision="int8"), "trunk_precision 'int8': choose float32"),
         (lambda: EncoderConfig(image_keys=()), "image_keys is empty"),
         (lambda: EncoderConfig(join_cameras=True), "join_cameras: not with the frozen trunk"),

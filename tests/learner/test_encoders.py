@@ -13,6 +13,7 @@ from serl_rt.learner.vision.encoders import (
     SCRATCH_ENCODERS,
     convfast_encoder,
     frozen_head,
+    patches_encoder,
     resnet_encoder,
     small_encoder,
 )
@@ -51,6 +52,37 @@ def test_convfast_is_small() -> None:
     encoder = convfast_encoder((64, 64, 6))
     assert encoder.head.shape == (8, 8, 16)
     assert sum(p.numel() for p in encoder.parameters()) < 80_000
+
+
+def test_patches_see_what_convfast_sees_on_the_same_map() -> None:
+    encoder = patches_encoder((64, 64, 6))
+    assert encoder.head.shape == (8, 8, 16)
+    torch.manual_seed(0)
+    odd = patches_encoder((54, 50, 6))  # two rows and columns are not seen
+    seen = images(2, 54, 50, 6)
+    changed = seen.clone()
+    changed[:, 52:], changed[:, :, 48:] = 0, 0
+    assert torch.equal(odd(seen), odd(changed))
+
+
+@pytest.mark.parametrize("name", SCRATCH_ENCODERS)
+def test_cameras_that_are_joined_are_the_channels_of_one_image(name: str) -> None:
+    torch.manual_seed(0)
+    encoder = SCRATCH_ENCODERS[name]((48, 40, 6))
+    front, wrist = images(2, 48, 40, 3), images(2, 48, 40, 3, seed=1)
+
+    def output_and_gradients(*seen: Tensor) -> list[Tensor]:
+        output = encoder(*seen)
+        return [output, *torch.autograd.grad(output.square().sum(), list(encoder.parameters()))]
+
+    apart = output_and_gradients(front, wrist)
+    joined = output_and_gradients(torch.cat((front, wrist), dim=-1))
+    for one, other in zip(apart, joined, strict=True):
+        torch.testing.assert_close(
+            one, other, rtol=1e-4, atol=1e-4 * float(other.detach().abs().max())
+        )
+    with pytest.raises(ValueError, match="expected"):
+        encoder(front)
 
 
 def test_a_standardizing_encoder_does_not_see_the_colour_of_the_light() -> None:
