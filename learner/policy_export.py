@@ -78,11 +78,15 @@ class HybridActorModule(nn.Module):
 
 def actor_module(agent: Agent) -> nn.Module:
     """Return what acts for this agent, as `PolicyModule` calls it."""
+    actor = agent.state.acting("actor")
+    assert isinstance(actor, Policy)
     if isinstance(agent, HybridAgent):
-        return HybridActorModule(agent.actor, agent.grasp_critic, agent.arms)
+        grasp_critic = agent.state.acting("grasp_critic")
+        assert isinstance(grasp_critic, GraspCritic)
+        return HybridActorModule(actor, grasp_critic, agent.arms)
     if isinstance(agent, BCAgent):
-        return ClonedActorModule(agent.actor)
-    return ActorModule(agent.actor)
+        return ClonedActorModule(actor)
+    return ActorModule(actor)
 
 
 def make_exporter(agent: Agent, contract: Contract, recipe: str) -> PolicyExporter:

@@ -149,6 +149,13 @@ class TrainingRecipe:
     critic_actor_ratio: int = setting(1, low=1, high=1000, doc="critic updates per actor update")
     credit_slack: int = setting(50, low=0, unit="transitions", doc="lead of a lockstep controller")
     max_env_steps: int = setting(20_000, low=1, unit="transitions")
+    policy_average_rate: float | None = setting(
+        None,
+        low=1e-6,
+        high=1.0,
+        doc="share of the actor in its moving average after an update; the average is what is "
+        "published; absent: the actor itself is",
+    )
     publish_period: int = setting(100, low=1, unit="critic updates")
     checkpoint_period: int = setting(2_000, low=1, unit="critic updates")
     keep_checkpoints: int = setting(3, low=1)

@@ -63,6 +63,11 @@ class TrainState:
         self.step_unused = step_unused
         self.average: Callable[[Sequence[Tensor]], None] | None = None
         """Replaces gradients by their mean over the ranks of a distributed run."""
+        self.averages = ModuleDict()
+        """Slow copies of networks that act in their place; see `keep_averages`."""
+        self._average_rate = 0.0
+        self._averages: list[Tensor] = []
+        self._averaged: list[Tensor] = []
         self.step = 0
         self.generator = torch.Generator(device).manual_seed(seed)
         sources = nn.ModuleDict({name: self.networks[name] for name in self.targets})
@@ -99,6 +104,28 @@ class TrainState:
         """Move the targets, a shared encoder once: target += rate * (parameter - target)."""
         torch._foreach_lerp_(self._targets, self._sources, rate)
 
+    def keep_averages(self, names: Iterable[str], rate: float) -> None:
+        """Keep moving averages of the named networks, beginning with what they are now.
+
+        What is published changes more slowly and performs more evenly than what is trained
+        (Polyak averaging). `rate` is the share of a network in its average after an update.
+        """
+        sources = nn.ModuleDict({name: self.networks[name] for name in names})
+        self.averages = ModuleDict(copy_for_targets(dict(sources.items())))
+        self.averages.requires_grad_(False)
+        self._averages, self._averaged = _parameter_pairs(self.averages, sources)
+        self._average_rate = rate
+
+    @torch.no_grad()
+    def move_averages(self) -> None:
+        """Follow the networks after an update; nothing without `keep_averages`."""
+        if self._averages:
+            torch._foreach_lerp_(self._averages, self._averaged, self._average_rate)
+
+    def acting(self, name: str) -> nn.Module:
+        """Return the network that acts: the average where one is kept."""
+        return self.averages[name] if name in self.averages else self.networks[name]
+
     def target_places(self) -> list[tuple[int, int]]:
         """Return (place among `targets.parameters()`, among `networks.parameters()`) per target."""
         targets = {id(p): i for i, p in enumerate(self.targets.parameters())}
@@ -117,6 +144,7 @@ class TrainState:
             "generator": self.generator.get_state().numpy().copy(),
             **self.networks.arrays("params/"),
             **self.targets.arrays("target/"),
+            **self.averages.arrays("average/"),
         }
         for name, optimizer in self.optimizers.items():
             result[f"optimizer/{name}/count"] = np.asarray(optimizer.count)
@@ -129,6 +157,7 @@ class TrainState:
         """Restore what `arrays` returned; raises ValueError that names what does not fit."""
         self.networks.load_arrays("params/", arrays)
         self.targets.load_arrays("target/", arrays)
+        self.averages.load_arrays("average/", arrays)
         for name, optimizer in self.optimizers.items():
             for moment, tensors in _moments(optimizer):
                 for i, tensor in enumerate(tensors):

@@ -53,6 +53,7 @@ class UpdateStep:
             _, info = self.agent.update(batch)
         else:
             _, info = self.agent.update_high_utd(batch, utd_ratio=self.ratio)
+        self.agent.state.move_averages()
         info = self.average(info)
         for name, value in info.items():
             if name.endswith(LOSSES) and not math.isfinite(float(value)):

@@ -56,6 +56,15 @@ def build_agent(
 
     Raises ValueError when the recipe cannot use what the contract offers.
     """
+    agent = _new_agent(recipe, contract, seed, device)
+    rate = recipe.training.policy_average_rate
+    if rate is not None:
+        acting = [name for name in ("actor", "grasp_critic") if name in agent.state.networks]
+        agent.state.keep_averages(acting, rate)
+    return agent
+
+
+def _new_agent(recipe: Recipe, contract: Contract, seed: int, device: torch.device | str) -> Agent:
     images = tuple(image.name for image in contract.images)
     if bool(images) != (recipe.encoder is not None):
         has = f"images: {', '.join(images)}" if images else "no images"

@@ -63,6 +63,34 @@ def test_targets_and_moments_are_part_of_a_checkpoint() -> None:
         assert any(name.startswith(part) for name in names), part
 
 
+def test_an_average_follows_its_network_and_comes_back() -> None:
+    agent = make_agent()
+    state = agent.state
+    assert state.acting("actor") is agent.actor
+    state.keep_averages(["actor"], 0.25)
+    expected = [p.detach().clone() for p in agent.actor.parameters()]
+    for seed in range(3):
+        agent.update(batch(seed))
+        state.move_averages()
+        expected = [
+            torch.lerp(old, p.detach(), 0.25)
+            for old, p in zip(expected, agent.actor.parameters(), strict=True)
+        ]
+    average = state.acting("actor")
+    assert average is not agent.actor
+    for found, wanted in zip(average.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+    other = make_agent(seed=9)
+    other.state.keep_averages(["actor"], 0.25)
+    with pytest.raises(ValueError, match="average/actor"):
+        other.state.load_arrays(make_agent().state.arrays())
+    other.state.load_arrays(state.arrays())
+    again = other.state.acting("actor")
+    for found, one in zip(again.parameters(), average.parameters(), strict=True):
+        assert torch.equal(found, one)
+
+
 def test_a_checkpoint_of_another_network_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'params/actor.*' has shape \(8, 3\), expected \(6, 3\)"):
         make_agent(6).state.load_arrays(make_agent(8).state.arrays())

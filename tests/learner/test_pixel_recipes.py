@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -135,6 +136,25 @@ def test_policies_of_a_frozen_trunk_begin_with_the_same_bytes() -> None:
     onnx.checker.check_model(onnx.load_model_from_string(second.model))
     after = agent.actor.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())  # left alone
+
+
+def test_with_a_rate_the_average_of_the_actor_is_what_is_exported(tmp_path: Path) -> None:
+    recipe, contract = load_recipe("drq_rlpd_48"), make_contract(54)
+    recipe = change(recipe, "training", policy_average_rate=1e-6)
+    agent = build_agent(recipe, contract, seed=1)
+    start = copy.deepcopy(agent.actor)
+    exporter = make_exporter(agent, contract, "test")
+    train(agent, filled(recipe, contract, agent, tmp_path))
+    agent.state.move_averages()
+    policy = OnnxPolicy(exporter.export(1, 2).model, contract)
+    observation, _ = make_probes(contract, 1, seed=9).row(0)
+    seen = {k: torch.from_numpy(v) for k, v in observation.items() if v.dtype == np.uint8}
+    state = torch.from_numpy(TransitionDecoder(contract).normaliser(observation["gripper"]))
+    action = policy.act(observation, np.zeros((1, 3), np.float32))
+    with torch.no_grad():
+        old, new = (p({STATE: state, **seen}).mode() for p in (start, agent.actor))
+    np.testing.assert_allclose(action, old.numpy(), atol=1e-4)
+    assert float((old - new).abs().max()) > 1e-3
 
 
 def test_saved_and_loaded_agents_go_on_the_same(tmp_path: Path) -> None:
