@@ -4,6 +4,7 @@ Beside one array per column (names and dtypes as in docs/architecture.md section
 holds `contract`, the canonical JSON of the contract that they were recorded under.
 """
 
+import hashlib
 import json
 import zipfile
 import zlib
@@ -59,6 +60,16 @@ def load_demonstrations(path: str | PathLike[str], contract: Contract) -> dict[s
     _check_contract(arrays.pop(CONTRACT, None), contract, str(path))
     check_columns(arrays, contract, str(path))
     return {column.name: arrays[column.name] for column in demonstration_columns(contract)}
+
+
+def demonstrations_digest(columns: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of what transitions are, whatever file they are in: 64 hex digits."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        array = np.ascontiguousarray(columns[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def stored_contract(path: str | PathLike[str]) -> Contract:

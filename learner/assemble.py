@@ -43,6 +43,9 @@ def make_step(
     device = local_device(arguments.device)
     check_device(device)
     check_precision(training.precision, device)
+    demos = arguments.demos
+    recorded = None if demos is None else load_demonstrations(demos, contract)
+    folder.check_demonstrations(demos, recorded)
     decoder = TransitionDecoder(
         contract, fold_truncation=recipe.replay.fold_truncation_into_terminal
     )
@@ -50,19 +53,16 @@ def make_step(
     make_replay = ReplayFactory(recipe, contract, agent, folder.frames, arguments.seed)
     replay = make_replay(-(-recipe.replay.capacity // size), f"online-{ranks.rank}")
     demonstrations = make_replay(1, f"demonstrations-{ranks.rank}")
-    if arguments.demos is not None:
-        recorded = load_demonstrations(arguments.demos, contract)
+    if recorded is not None:
         transitions = make_share(ranks, contract).of(
             decoder(recorded, "demonstrations"), "demonstrations", recorded["episode"]
         )
         if transitions.size == 0:
-            raise ConfigError(f"--demos {arguments.demos}: has less than one episode for each rank")
+            raise ConfigError(f"--demos {demos}: has less than one episode for each rank")
         demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
         demonstrations.insert(transitions)
         if isinstance(agent, ViceAgent):
-            agent.goals = goal_pictures(
-                transitions, recorded["success"], str(arguments.demos), device
-            )
+            agent.goals = goal_pictures(transitions, recorded["success"], str(demos), device)
     elif isinstance(agent, ViceAgent):
         raise ConfigError(f"recipe '{recipe.name}' has goals in demonstrations: give --demos FILE")
     elif recipe.agent.bc_weight > 0 or isinstance(agent, BCAgent):

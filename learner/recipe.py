@@ -11,7 +11,7 @@ from typing import Any
 
 from serl_rt.export.toml_config import ConfigError, Source, parse_table, read_toml, setting
 from serl_rt.learner.networks.mlp import ACTIVATIONS
-from serl_rt.learner.recipe_checks import check_recipe
+from serl_rt.learner.recipe_checks import check_reader, check_recipe
 from serl_rt.learner.vision.build import FROZEN_ENCODERS, PRECISIONS
 from serl_rt.learner.vision.encoders import SCRATCH_ENCODERS
 
@@ -212,7 +212,9 @@ def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     """
     path = find_recipe(name_or_path)
     source = Source(str(path))
-    recipe = parse_table(Recipe, {"name": path.stem} | read_toml(path), source)
+    document = read_toml(path)
+    recipe = parse_table(Recipe, {"name": path.stem} | document, source)
+    check_reader(document, recipe.agent.kind, source)
     check_recipe(recipe, source)
     return recipe
 

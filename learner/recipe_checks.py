@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from serl_rt.export.toml_config import ConfigError, Source
 from serl_rt.learner.vision.build import FROZEN_ENCODERS
@@ -10,6 +11,32 @@ from serl_rt.learner.vision.encoders import FAST_ENCODERS
 
 if TYPE_CHECKING:
     from serl_rt.learner.recipe import Recipe
+
+_EVERY = ("sac", "drq", "hybrid", "bc", "vice")
+_CRITICS = ("sac", "drq", "hybrid", "vice")
+_READ_BY = {
+    "agent": _CRITICS,
+    "agent.kind": _EVERY,
+    "critic": _CRITICS,
+    "critic_optimizer": _CRITICS,
+    "encoder.share_encodings": _CRITICS,
+    "grasp_critic": ("hybrid",),
+    "grasp_critic_optimizer": ("hybrid",),
+    "replay.fold_truncation_into_terminal": _CRITICS,
+    "temperature_optimizer": _CRITICS,
+    "vice": ("vice",),
+    "vice_optimizer": ("vice",),
+}
+"""Which kinds of agents read a table, or one key of it; what is not here they all do."""
+
+
+def check_reader(document: Mapping[str, Any], kind: str, source: Source) -> None:
+    """Refuse what a recipe's file sets and an agent of its kind never reads."""
+    for name, table in document.items():
+        for key, value in table.items() if isinstance(table, Mapping) else ():
+            kinds = _READ_BY.get(f"{name}.{key}") or _READ_BY.get(name, _EVERY)
+            if kind not in kinds:
+                raise (source / name).error(key, value, f'absent for kind = "{kind}"')
 
 
 def check_recipe(recipe: Recipe, source: Source) -> None:

@@ -8,10 +8,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from serl_rt.export.columns import Array
+from serl_rt.export.demonstrations import demonstrations_digest
 from serl_rt.export.task import TaskFile
 from serl_rt.export.toml_config import ConfigError
 from serl_rt.learner.recipe import Recipe
@@ -24,9 +27,12 @@ class RunFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.resumed: bool | None = None
+        """None: another rank keeps the folder."""
         self.recipe = root / "recipe.json"
         self.versions = root / "versions.json"
         self.task = root / "task.toml"
+        self.demonstrations = root / "demonstrations.json"
         self.metrics = root / "metrics.jsonl"
         self.tensorboard = root / "tensorboard"
         self.checkpoints = root / "checkpoints"
@@ -41,6 +47,7 @@ class RunFolder:
         Raises ConfigError when a run is there and `resume` is not asked for, or when it is and
         nothing, or another recipe, is there.
         """
+        self.resumed = resume
         if resume:
             if not self.recipe.is_file():
                 raise ConfigError(f"--resume: there is no run in {self.root}")
@@ -60,9 +67,36 @@ class RunFolder:
         shutil.copyfile(task.path, self.task)
         self.versions.write_text(json.dumps(describe_machine() | {"seed": seed}, indent=2))
 
+    def check_demonstrations(self, path: Path | None, columns: Mapping[str, Array] | None) -> None:
+        """Keep what a new run's demonstrations are; a resumed one must have the same.
+
+        The same are equal columns, in whatever file. Raises ConfigError. A run of before this was
+        kept goes on with any.
+        """
+        if self.resumed is None or (self.resumed and not self.demonstrations.is_file()):
+            return
+        given: dict[str, str | None] = {"file": None, "sha256": None}
+        if path is not None and columns is not None:
+            given = {"file": str(path.resolve()), "sha256": demonstrations_digest(columns)}
+        if not self.resumed:
+            self.demonstrations.write_text(json.dumps(given, indent=2))
+            return
+        first = json.loads(self.demonstrations.read_text())
+        if first["sha256"] != given["sha256"]:
+            raise ConfigError(
+                f"--resume: the run in {self.root} began with {_describe(first)}, and now has "
+                f"{_describe(given)}; resume with the demonstrations that it began with"
+            )
+
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the run's result."""
         self.summary.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _describe(demonstrations: Mapping[str, str | None]) -> str:
+    if demonstrations["sha256"] is None:
+        return "no --demos"
+    return f"--demos {demonstrations['file']} (content {demonstrations['sha256'][:12]})"
 
 
 def identity(recipe: Recipe, contract_id: str, seed: int) -> dict[str, Any]:

@@ -104,16 +104,24 @@ def test_of_what_happens_only_corrections_are_learned_from() -> None:
         ("training", 'precision = "bfloat16"'),
         ("training", 'compile = "on"'),
         ("agent", "num_atoms = 5"),
+        ("agent", "discount = 0.9"),
+        ("critic", "dropout_rate = 0.1"),
+        ("critic_optimizer", "warmup_steps = 5"),
+        ("temperature_optimizer", "warmup_steps = 5"),
+        ("replay", "fold_truncation_into_terminal = true"),
+        ("encoder", "share_encodings = true"),
+        ("grasp_critic", "dropout_rate = 0.1"),
+        ("vice_optimizer", "warmup_steps = 5"),
     ],
 )
 def test_what_cloning_cannot_do_is_named(table: str, line: str, tmp_path: Path) -> None:
-    tables = {"agent": 'kind = "bc"', "training": ""}
-    tables[table] += f"\n{line}"
+    tables = {"agent": 'kind = "bc"'}
+    tables[table] = f"{tables.get(table, '')}\n{line}"
     path = tmp_path / "r.toml"
     path.write_text("\n".join(f"[{name}]\n{body}" for name, body in tables.items()))
-    with pytest.raises(ConfigError, match="bc") as refusal:
+    with pytest.raises(ConfigError, match='kind = "bc"') as refusal:
         load_recipe(path)
-    assert line in str(refusal.value)
+    assert f"{path}: [{table}] {line}: must be " in str(refusal.value)
 
 
 def test_high_utd_is_a_step_on_each_part() -> None:
