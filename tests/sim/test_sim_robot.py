@@ -15,6 +15,7 @@ from serl_rt.controller.robot import (
     UnsupportedError,
 )
 from serl_rt.export.task import find_task
+from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.robot import SimRobot
 
 
@@ -186,3 +187,15 @@ def test_a_load_that_no_body_has_is_refused(tmp_path: Path) -> None:
     task.write_text(f"{find_task('fr3_reach').read_text()}\n[robot.load]\n{load}\n")
     with pytest.raises(ControllerError, match=r"robot\.load\.inertia.*not symmetric"):
         SimRobot(str(task))
+
+
+def test_a_reward_by_a_classifier_needs_no_model_where_nobody_is_rewarded(tmp_path: Path) -> None:
+    task = tmp_path / "task.toml"
+    text = find_task("pick_cube").read_text()
+    assert 'reward = "dense"' in text
+    task.write_text(text.replace('reward = "dense"', 'reward = "classifier"'))
+    with pytest.raises(ControllerError, match="needs its model"):
+        SimArmEnv(str(task))
+    robot = SimRobot(str(task))
+    robot.joint_reset()
+    assert np.allclose(robot.get_state()["joint_positions"], robot.describe()["reset_q"], atol=0.02)

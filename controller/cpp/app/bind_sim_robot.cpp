@@ -83,7 +83,9 @@ void bind_sim_robot(py::module_& module) {
   py::class_<SimRobot>(module, "SimRobotCore", "The simulated arm in lockstep, under commands.")
       .def(py::init(
                [](const std::filesystem::path& task_file, const std::filesystem::path& assets_dir) {
-                 return std::make_unique<SimRobot>(load_task_config(task_file), assets_dir);
+                 // Nobody is rewarded here: a reward by a classifier needs no model.
+                 return std::make_unique<SimRobot>(load_task_config(task_file, {"sparse", {}}),
+                                                   assets_dir);
                }),
            py::arg("task_file"), py::arg("assets_dir"))
       .def(
