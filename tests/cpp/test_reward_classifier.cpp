@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,11 @@ constexpr int kBlind = 255;
 
 Contract seeing() { return contract_from_json(test::golden_contract_text("seeing").first); }
 
-RewardClassifier load(const std::string& name, std::optional<double> threshold = {}) {
+// `patience`: more than a loaded machine needs for trial runs that end.
+RewardClassifier load(const std::string& name, std::optional<double> threshold = {},
+                      std::chrono::milliseconds patience = std::chrono::minutes(1)) {
   set_onnxruntime_hint(SERL_RT_TEST_ONNXRUNTIME);
-  return {{test::golden(name + ".onnx"), threshold}, seeing()};
+  return {{test::golden(name + ".onnx"), threshold}, seeing(), patience};
 }
 
 // Every byte of an image is the value of its camera.
@@ -167,6 +170,13 @@ TEST_CASE("the threshold is the file's, or the task's") {
   CHECK(strict.success(images) == true);
   images.pop_back();
   CHECK_FALSE(strict.success(images));
+}
+
+TEST_CASE("a trial run without an end is ended and refused") {
+  CHECK_THROWS_WITH_AS(load("classifier_endless", {}, std::chrono::milliseconds(50)),
+                       doctest::Contains("classifier_endless.onnx: too slow: its 5 trial runs did "
+                                         "not end within 50 ms; train it on fewer cameras"),
+                       Error);
 }
 
 TEST_CASE("what is no classifier of the task is refused with the file, the reason and a remedy") {

@@ -6,7 +6,7 @@ The models are written node by node, so the bytes are the same on every machine.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,11 +159,13 @@ def make_classifier(
     height: int = 4,
     output: str = "success_probability",
     highest: float = 1.0,
+    trips: Sequence[int] = (),
     metadata: Mapping[str, str],
 ) -> bytes:
     """Return success_probability = highest * p / 255, where p is the image front's first byte.
 
     Of 253 it is NaN and of 254 it is 1.5, which no trial image shows; of 255 the run fails.
+    `trips`: through a loop that takes time and changes nothing, for every p; empty: no loop.
     """
     table = (highest * np.arange(255) / 255).astype(np.float32)
     table[253:] = np.nan, 1.5
@@ -177,8 +179,22 @@ def make_classifier(
         helper.make_node("Reshape", ["front", "flat"], ["bytes"]),
         helper.make_node("Cast", ["bytes"], ["numbers"], to=TensorProto.INT64),
         helper.make_node("Slice", ["numbers", "start", "end"], ["first"]),
-        helper.make_node("Gather", ["table", "first"], [output]),
+        helper.make_node("Gather", ["table", "first"], ["found" if trips else output]),
     ]
+    if trips:
+        constants |= {
+            "trips": np.asarray(trips, np.int64),
+            "yes": np.asarray(True),
+            "one": np.ones((1, 1), np.float32),
+            "zero": np.zeros(1, np.float32),
+        }
+        nodes += [
+            helper.make_node("Gather", ["trips", "first"], ["count"]),
+            helper.make_node("Loop", ["count", "yes", "one"], ["looped"], body=loop_body(1)),
+            helper.make_node("Reshape", ["looped", "flat"], ["scratch"]),
+            helper.make_node("Mul", ["scratch", "zero"], ["nothing"]),
+            helper.make_node("Add", ["found", "nothing"], [output]),
+        ]
     graph = helper.make_graph(
         nodes,
         "classifier",
@@ -209,6 +225,7 @@ def classifiers() -> dict[str, Callable[[], bytes]]:
         "classifier_wrong_output": lambda: make_classifier(output="success", metadata=right),
         "classifier_bad_threshold": lambda: make_classifier(metadata=right | {"threshold": "1"}),
         "classifier_no_probability": lambda: make_classifier(highest=2.0, metadata=right),
+        "classifier_endless": lambda: make_classifier(trips=[2**40] * 256, metadata=right),
     }
 
 

@@ -24,6 +24,7 @@ from serl_rt.learner.train_classifier import main as train
 from serl_rt.sim.envs import SimArmEnv
 from serl_rt.sim.record import record_demonstrations
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "policies"
 EPISODES = 14
 CUBE = """[[contract.observation]]
 name = "cube_position"
@@ -153,3 +154,15 @@ def test_the_environment_rewards_the_same(cell: Path) -> None:
         SimArmEnv("pick_cube_vision", "classifier")
     with pytest.raises(ValueError, match="task 'pick_cube' has the images: none"):
         SimArmEnv("pick_cube", reward_classifier=cell / "success.onnx")
+
+
+def test_a_classifier_that_hangs_is_ended_and_refused_at_the_start(tmp_path: Path) -> None:
+    text = find_task("pick_cube_vision").read_text()
+    task = tmp_path / "cell.toml"  # with images of the golden classifiers' size
+    task.write_text(text.replace("height = 72", "height = 4").replace("width = 72", "width = 6"))
+    endless = GOLDEN / "classifier_endless.onnx"
+    with pytest.raises(
+        ValueError, match=r"trial runs did not end within 2000 ms; train"
+    ) as refusal:
+        SimArmEnv(str(task), reward_classifier=endless)
+    assert str(endless) in str(refusal.value)

@@ -1,7 +1,6 @@
 #include "policy/reward_classifier.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstring>
 
@@ -15,6 +14,7 @@ namespace {
 
 constexpr const char* kKind = "reward_classifier";
 constexpr int kTrials = 5;
+constexpr const char* kFaster = "; train it on fewer cameras or with a smaller encoder";
 constexpr double kPeriodFraction = 0.25;  // of the policy period for a median run; a policy has 0.5
 
 bool is_probability(float value) noexcept { return value >= 0.0F && value <= 1.0F; }
@@ -37,12 +37,13 @@ std::string describe_all(const Images& images) {
 
 }  // namespace
 
-RewardClassifier::RewardClassifier(const RewardClassifierConfig& config, const Contract& contract)
+RewardClassifier::RewardClassifier(const RewardClassifierConfig& config, const Contract& contract,
+                                   std::chrono::milliseconds patience)
     : what_(trouble(config)), model_(read_file(config.model), what_) {
   check_kind();
   bind(contract);
   read_threshold(config.threshold);
-  try_out(contract);
+  try_out(contract, patience);
 }
 
 void RewardClassifier::check_kind() const {
@@ -99,28 +100,42 @@ void RewardClassifier::read_threshold(const std::optional<double>& chosen) {
   if (chosen) threshold_ = *chosen;
 }
 
-// Also lets ONNX Runtime plan its memory, before anything moves.
-void RewardClassifier::try_out(const Contract& contract) {
-  std::array<double, kTrials> durations{};
+// CPU time [s] of each run on a trial image. Also lets ONNX Runtime plan its memory, before
+// anything moves.
+std::vector<double> RewardClassifier::trials(std::chrono::milliseconds patience) {
+  std::vector<double> durations;
+  Watchdog watchdog(model_, patience);
   for (int i = 0; i < kTrials; ++i) {
     std::fill(images_.begin(), images_.end(), static_cast<std::byte>(i * 63));
     const double begin = thread_cpu_seconds();
     const bool ran = model_.run();
-    durations[static_cast<std::size_t>(i)] = thread_cpu_seconds() - begin;
-    if (!ran) throw Error(what_ + ": a run on a trial image failed; train it again");
+    durations.push_back(thread_cpu_seconds() - begin);
+    if (!ran) {
+      if (watchdog.stop()) break;
+      throw Error(what_ + ": a run on a trial image failed; train it again");
+    }
     if (!is_probability(probability_)) {
       throw Error(what_ + ": success_probability = " + std::to_string(probability_) +
                   " on a trial image: must be from 0 to 1; train it again");
     }
   }
+  if (watchdog.stop()) {
+    throw Error(what_ + ": too slow: its " + std::to_string(kTrials) +
+                " trial runs did not end within " + std::to_string(patience.count()) + " ms" +
+                kFaster);
+  }
+  return durations;
+}
+
+void RewardClassifier::try_out(const Contract& contract, std::chrono::milliseconds patience) {
+  std::vector<double> durations = trials(patience);
   std::sort(durations.begin(), durations.end());
   const double median = durations[kTrials / 2];
   const double allowed = kPeriodFraction / contract.policy_rate_hz;
   if (median > allowed) {
     throw Error(what_ + ": too slow: a run takes " + std::to_string(1e3 * median) + " ms, at " +
                 std::to_string(contract.policy_rate_hz) + " Hz at most " +
-                std::to_string(1e3 * allowed) +
-                " ms; train it on fewer cameras or with a smaller encoder");
+                std::to_string(1e3 * allowed) + " ms" + kFaster);
   }
 }
 

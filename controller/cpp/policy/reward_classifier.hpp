@@ -1,6 +1,7 @@
 // Decides success from images: a learned reward, for a task that nothing else can judge.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "policy/contract.hpp"
 #include "policy/onnx_model.hpp"
+#include "policy/watchdog.hpp"
 
 namespace serl_rt {
 
@@ -24,8 +26,9 @@ class RewardClassifier {
  public:
   // Loads, checks and tries the model. Throws Error that names the file, what is wrong and what to
   // do: not a classifier, images that are not the contract's, answers that are not probabilities,
-  // too slow for the policy rate.
-  RewardClassifier(const RewardClassifierConfig& config, const Contract& contract);
+  // too slow for the policy rate, or not done with its trial runs after `patience`.
+  RewardClassifier(const RewardClassifierConfig& config, const Contract& contract,
+                   std::chrono::milliseconds patience = kTrialPatience);
   RewardClassifier(const RewardClassifier&) = delete;  // the model writes into this very object
   RewardClassifier& operator=(const RewardClassifier&) = delete;
 
@@ -39,7 +42,8 @@ class RewardClassifier {
   void check_kind() const;
   void bind(const Contract& contract);
   void read_threshold(const std::optional<double>& chosen);
-  void try_out(const Contract& contract);
+  void try_out(const Contract& contract, std::chrono::milliseconds patience);
+  std::vector<double> trials(std::chrono::milliseconds patience);
 
   std::string what_;  // begins every error
   OnnxModel model_;

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "core/error.hpp"
@@ -13,6 +10,7 @@
 #include "policy/cpu_time.hpp"
 #include "policy/noise.hpp"
 #include "policy/sha256.hpp"
+#include "policy/watchdog.hpp"
 
 namespace serl_rt {
 namespace {
@@ -54,38 +52,6 @@ void check_version(const PolicySession& session, std::uint64_t announced) {
                 " announced");
   }
 }
-
-// Ends a run that never comes back, e.g. a loop in the graph without an end.
-class Watchdog {
- public:
-  Watchdog(PolicySession& session, std::chrono::milliseconds patience)
-      : thread_([this, &session, patience] {
-          std::unique_lock lock(mutex_);
-          if (stopped_.wait_for(lock, patience, [this] { return stop_; })) return;
-          expired_ = true;
-          session.terminate();
-        }) {}
-
-  ~Watchdog() { stop(); }
-
-  // True: the session was terminated, now or before.
-  bool stop() {
-    {
-      const std::scoped_lock lock(mutex_);
-      stop_ = true;
-    }
-    stopped_.notify_one();
-    if (thread_.joinable()) thread_.join();
-    return expired_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable stopped_;
-  bool stop_ = false;
-  bool expired_ = false;
-  std::thread thread_;  // last: starts when the rest exists
-};
 
 // Probe observations: the middle and the ends of the expected range, then points within it.
 class Probe {

@@ -11,6 +11,7 @@
 
 #include "policy/contract.hpp"
 #include "policy/session.hpp"
+#include "policy/watchdog.hpp"
 
 namespace serl_rt {
 
@@ -38,10 +39,10 @@ struct PolicyOffer {
 };
 
 struct VerifyOptions {
-  int warmup_runs = 50;                      // on probe observations, at least 2
-  double median_fraction = 0.5;              // of the policy period that the median run may take
-  double longest_fraction = 1.0;             // of the policy period that the longest run may take
-  std::chrono::milliseconds patience{2000};  // for all warm-up runs together
+  int warmup_runs = 50;           // on probe observations, at least 2
+  double median_fraction = 0.5;   // of the policy period that the median run may take
+  double longest_fraction = 1.0;  // of the policy period that the longest run may take
+  std::chrono::milliseconds patience = kTrialPatience;  // for all warm-up runs together
 };
 
 // In this order: size and hash -> ONNX Runtime parses it -> contract id -> version -> names, shapes
