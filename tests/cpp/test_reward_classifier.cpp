@@ -172,6 +172,14 @@ TEST_CASE("the threshold is the file's, or the task's") {
   CHECK_FALSE(strict.success(images));
 }
 
+TEST_CASE("a classifier that takes more than its share of the policy period is refused") {
+  for (const char* part :
+       {"classifier_slow.onnx: too slow: a run takes ",
+        " ms, at 100.000000 Hz at most 2.500000 ms; train it on fewer cameras"}) {
+    CHECK_THROWS_WITH_AS(load("classifier_slow"), doctest::Contains(part), Error);
+  }
+}
+
 TEST_CASE("a trial run without an end is ended and refused") {
   CHECK_THROWS_WITH_AS(load("classifier_endless", {}, std::chrono::milliseconds(50)),
                        doctest::Contains("classifier_endless.onnx: too slow: its 5 trial runs did "

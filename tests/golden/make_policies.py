@@ -225,6 +225,7 @@ def classifiers() -> dict[str, Callable[[], bytes]]:
         "classifier_wrong_output": lambda: make_classifier(output="success", metadata=right),
         "classifier_bad_threshold": lambda: make_classifier(metadata=right | {"threshold": "1"}),
         "classifier_no_probability": lambda: make_classifier(highest=2.0, metadata=right),
+        "classifier_slow": lambda: make_classifier(trips=[5_000] * 256, metadata=right),
         "classifier_endless": lambda: make_classifier(trips=[2**40] * 256, metadata=right),
     }
 
