@@ -10,6 +10,7 @@
 #include "app/policy_loop.hpp"
 #include "idle_port.hpp"
 #include "link/transition_queue.hpp"
+#include "policy/cpu_time.hpp"
 #include "policy_support.hpp"
 
 using namespace serl_rt;
@@ -135,4 +136,18 @@ TEST_CASE("of an episode exactly the steps that a classifier could not judge are
   CHECK(episode.port.targets == 10);  // the arm was moved all the same
   CHECK(episode.environment.classifier_tally().unjudged == 4);
   CHECK(episode.sink.queue.refused() == 0);
+}
+
+TEST_CASE("a policy's time counts together with the time of the classifier before it") {
+  // The last policy of the episode acts on the image that the classifier is slow with.
+  Episode episode("classifier_slow_at_100", {1, 2, 100, kSuccess});
+  const FaultCount late =
+      episode.controller.faults().snapshot()[static_cast<std::size_t>(Fault::kPolicyLate)];
+  const std::vector<std::byte> image(episode.contract.image_bytes(), std::byte{100});
+  const double begin = thread_cpu_seconds();
+  REQUIRE(episode.classifier.success(image));
+  const double alone = thread_cpu_seconds() - begin;
+  REQUIRE(alone > 1.0 / episode.contract.policy_rate_hz);
+  CHECK(late.count >= 1);
+  CHECK(late.value > 0.5 * alone);
 }

@@ -227,6 +227,10 @@ def classifiers() -> dict[str, Callable[[], bytes]]:
         "classifier_no_probability": lambda: make_classifier(highest=2.0, metadata=right),
         "classifier_slow": lambda: make_classifier(trips=[5_000] * 256, metadata=right),
         "classifier_endless": lambda: make_classifier(trips=[2**40] * 256, metadata=right),
+        # Fast on every trial image.
+        "classifier_slow_at_100": lambda: make_classifier(
+            trips=[0] * 100 + [50_000] + [0] * 155, metadata=right
+        ),
     }
 
 

@@ -1,6 +1,7 @@
 #include "policy/environment.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -62,6 +63,7 @@ bool Environment::reset(std::uint64_t seed) {
   mapper_.reset(state);
   builder_.reset(state);
   step_ = 0;
+  judging_s_ = 0.0;
   observe();
   return true;
 }
@@ -109,8 +111,10 @@ void Environment::execute(std::span<const float> action, std::uint64_t policy_ve
 
 // Puts the classifier's answer in place of the task's; false: it has none.
 bool Environment::judge(Outcome& outcome) noexcept {
+  const auto begin = std::chrono::steady_clock::now();
   const std::optional<bool> seen =
       images_fresh() ? classifier_->success(images_) : std::optional<bool>();
+  judging_s_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (!seen) {
     ++tally_.unjudged;
   } else if (task_ != nullptr) {

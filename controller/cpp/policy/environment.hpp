@@ -80,6 +80,9 @@ class Environment {
   // False: an image of now is missing or older than allowed.
   bool images_fresh() const noexcept { return image_age_s_ <= config_.max_image_age_s; }
 
+  // [s] that the classifier took to judge the images of now, before a policy sees them; 0: it was
+  // not asked.
+  double judging_s() const noexcept { return judging_s_; }
   const ClassifierTally& classifier_tally() const noexcept { return tally_; }
 
   std::int64_t time_ns() const noexcept { return time_ns_; }
@@ -102,6 +105,7 @@ class Environment {
   Cameras* cameras_;
   RewardClassifier* classifier_;
   ClassifierTally tally_;
+  double judging_s_ = 0.0;
   std::vector<std::byte> images_;
   std::vector<std::byte> previous_images_;
   std::vector<std::int64_t> image_ages_ns_;
