@@ -305,6 +305,10 @@ def test_realtime_and_commands(policy_file: Path, tmp_path: Path) -> None:
         (["--task", "range.toml"], ["range.toml", "translational_stiffness", "6000"]),
         (["--task", "reach", "--learner", "tcp://10.0.0.1:5588"], ["10.0.0.1", "keys"]),
         (["--task", "reach", "--episodes", "many"], ["episodes", "many"]),
+        (
+            ["--task", "reach", "--evaluate-every", "2", "--evaluations", "3"],
+            ["--evaluations 3", "from 1 to --evaluate-every (2)"],
+        ),
     ],
 )
 def test_user_errors_are_sentences(

@@ -67,18 +67,20 @@ struct Sent {
   bool operator==(const Sent&) const = default;
 };
 
-// One episode of the loop with a golden policy and a golden classifier.
+// One episode of the loop, or more, with a golden policy and a golden classifier.
 struct Episode {
-  Episode(const std::string& classifier_name, std::vector<int> script)
+  Episode(const std::string& classifier_name, std::vector<int> script,
+          const PolicyLoopConfig& loop_config = {.episodes = 1})
       : classifier({test::golden(classifier_name + ".onnx"), {}}, contract, kPatience),
         cameras(std::move(script)),
         environment(contract, config(), fr3_limits(), port, nullptr, &cameras, &classifier),
         policies(contract, manager_options()) {
     REQUIRE(policies.load_file(test::golden("image_right.onnx")).accepted);
-    PolicyLoopConfig once;
-    once.episodes = 1;
-    PolicyLoop loop(environment, policies, sink, controller, once, contract, stop);
-    loop.run([this](const EpisodeResult& its) { result = its; });
+    PolicyLoop loop(environment, policies, sink, controller, loop_config, contract, stop);
+    loop.run([this](const EpisodeResult& its) {
+      result = its;
+      evaluations.push_back(its.evaluation);
+    });
   }
 
   std::vector<Sent> sent() {
@@ -116,7 +118,8 @@ struct Episode {
   QueueSink sink;
   Controller controller{ControllerConfig{}};
   std::atomic<bool> stop = false;
-  EpisodeResult result;
+  EpisodeResult result;  // of the last one
+  std::vector<bool> evaluations;
 };
 
 }  // namespace
@@ -150,4 +153,17 @@ TEST_CASE("a policy's time counts together with the time of the classifier befor
   REQUIRE(alone > 1.0 / episode.contract.policy_rate_hz);
   CHECK(late.count >= 1);
   CHECK(late.value > 0.5 * alone);
+}
+
+TEST_CASE("the last episodes of every few act without noise") {
+  const auto evaluations = [](int every, int count) {
+    Episode episodes("classifier_right", {kSuccess},
+                     {.episodes = 7, .evaluate_every = every, .evaluations = count});
+    return episodes.evaluations;
+  };
+  using Flags = std::vector<bool>;
+  CHECK(evaluations(0, 1) == Flags{false, false, false, false, false, false, false});
+  CHECK(evaluations(1, 1) == Flags{true, true, true, true, true, true, true});
+  CHECK(evaluations(3, 1) == Flags{false, false, true, false, false, true, false});
+  CHECK(evaluations(3, 2) == Flags{false, true, true, false, true, true, false});
 }

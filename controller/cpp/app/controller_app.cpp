@@ -34,8 +34,14 @@ PolicyManagerOptions policy_options(const Options& options, const TaskConfig& ta
 }
 
 PolicyLoopConfig loop_config(const Options& options) {
-  return {options.seed,        options.episodes,         options.steps, options.evaluate_every,
-          options.noise_scale, !options.learner.empty(), options.manual};
+  return {options.seed,
+          options.episodes,
+          options.steps,
+          options.evaluate_every,
+          options.evaluations,
+          options.noise_scale,
+          !options.learner.empty(),
+          options.manual};
 }
 
 std::string text_of(const std::filesystem::path& file) {

@@ -1,6 +1,7 @@
 #include "app/options.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -53,6 +54,10 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   app.add_option("--evaluate-every", o.evaluate_every,
                  "every n-th episode acts without noise; 0: never, 1: always")
       ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--evaluations", o.evaluations,
+                 "of the n episodes of --evaluate-every the last so many act without noise")
+      ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   app.add_option("--noise-scale", o.noise_scale, "multiplies the exploration noise")
       ->check(CLI::Range(0.0, 10.0))
@@ -113,6 +118,12 @@ std::optional<Options> parse_options(std::span<const std::string> arguments, Opt
   }
   if (!std::isfinite(o.noise_scale) || !std::isfinite(o.drain_timeout_s)) {
     std::fprintf(stderr, "--noise-scale and --drain-timeout must be finite numbers\n");
+    exit_status = 2;
+    return std::nullopt;
+  }
+  if (o.evaluations > std::max(1, o.evaluate_every)) {
+    std::fprintf(stderr, "--evaluations %d: must be from 1 to --evaluate-every (%d)\n",
+                 o.evaluations, o.evaluate_every);
     exit_status = 2;
     return std::nullopt;
   }

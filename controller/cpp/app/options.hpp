@@ -34,7 +34,8 @@ struct Options {
   std::uint64_t seed = 0;
   std::uint64_t episodes = 0;  // stop after; 0: no limit
   std::uint64_t steps = 0;     // stop after; 0: no limit
-  int evaluate_every = 0;      // every n-th episode acts without noise; 0: never, 1: always
+  int evaluate_every = 0;      // of every n episodes the last act without noise; 0: none do
+  int evaluations = 1;         // how many of the n
   double noise_scale = 1.0;    // multiplies the exploration noise
   std::string cameras;         // endpoint that takes images; empty: the simulated cameras
   std::string state_address = "tcp://127.0.0.1:5590";    // "none": not published

@@ -60,13 +60,17 @@ bool PolicyLoop::wait_for_start() {
   return false;
 }
 
+bool PolicyLoop::is_evaluation(std::uint32_t episode) const noexcept {
+  if (config_.evaluate_every == 0) return false;
+  const auto cycle = static_cast<std::uint32_t>(config_.evaluate_every);
+  return episode % cycle + static_cast<std::uint32_t>(config_.evaluations) >= cycle;
+}
+
 void PolicyLoop::run(const std::function<void(const EpisodeResult&)>& on_episode) {
   while (!limit_reached() && wait_for_start()) {
     EpisodeResult result;
     result.episode = episode();
-    result.evaluation = config_.evaluate_every > 0 &&
-                        result.episode % static_cast<std::uint32_t>(config_.evaluate_every) ==
-                            static_cast<std::uint32_t>(config_.evaluate_every - 1);
+    result.evaluation = is_evaluation(result.episode);
     if (!run_episode(result)) return;
     episode_.fetch_add(1, std::memory_order_relaxed);
     if (result.steps > 0) on_episode(result);

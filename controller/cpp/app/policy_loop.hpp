@@ -37,7 +37,8 @@ struct PolicyLoopConfig {
   std::uint64_t seed = 0;
   std::uint64_t episodes = 0;  // stop after; 0: no limit
   std::uint64_t steps = 0;     // stop after; 0: no limit
-  int evaluate_every = 0;      // every n-th episode without noise; 0: never, 1: always
+  int evaluate_every = 0;      // of every n episodes the last act without noise; 0: none do
+  int evaluations = 1;         // how many of the n
   double noise_scale = 1.0;
   bool policy_may_come = true;
   bool start_paused = false;  // an operator is in charge until resumed
@@ -90,6 +91,7 @@ class PolicyLoop {
 
   bool limit_reached() const noexcept;
   bool wait_for_start();
+  bool is_evaluation(std::uint32_t episode) const noexcept;
   bool run_episode(EpisodeResult& result);
   // False: the program is stopping. `done` when the episode is over.
   bool step(EpisodeResult& result, bool& done);
