@@ -65,7 +65,7 @@ def make_step(
             agent.goals = goal_pictures(transitions, recorded["success"], str(demos), device)
     elif isinstance(agent, ViceAgent):
         raise ConfigError(f"recipe '{recipe.name}' has goals in demonstrations: give --demos FILE")
-    elif recipe.agent.bc_weight > 0 or isinstance(agent, BCAgent):
+    elif recipe.agent.imitates or isinstance(agent, BCAgent):
         raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
     if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
         example = batch_to_device(

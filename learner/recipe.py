@@ -40,11 +40,17 @@ class AgentRecipe:
     backup_entropy: bool = setting(False)
     discount_entropy_backup: bool = setting(True, doc="as in the papers; false is SERL's")
     bc_weight: float = setting(0.0, low=0.0, high=1e4, doc="imitation term in the actor's loss")
+    encoder_bc_weight: float = setting(0.0, low=0.0, high=1e4, doc="the same, for the encoder")
     num_atoms: int | None = setting(None, low=2, high=1001, doc="C51; absent: plain critics")
     value_low: float = setting(-10.0, doc="C51: the least return that is told apart")
     value_high: float = setting(10.0, doc="C51: the largest")
     step_unused_optimizers: bool = setting(False, doc="true is SERL's behaviour")
     optimizers_cover_all: bool = setting(False, doc="true is SERL's behaviour")
+
+    @property
+    def imitates(self) -> bool:
+        """Whether losses compare with demonstrated actions, so that there must be some."""
+        return self.bc_weight > 0.0 or self.encoder_bc_weight > 0.0
 
 
 @dataclass(frozen=True)

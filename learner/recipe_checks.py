@@ -82,9 +82,9 @@ def _check_numerics(recipe: Recipe, source: Source) -> None:
     if training.batch_size % parts:
         allowed = f"a divisor of batch_size = {training.batch_size}"
         raise source.error("gradient_accumulation", parts, allowed)
-    if parts > 1 and recipe.agent.bc_weight > 0.0:
-        # Its imitation term is a mean over the batch's demonstrations, however many those are.
-        raise source.error("gradient_accumulation", parts, "1 with bc_weight")
+    if parts > 1 and recipe.agent.imitates:
+        # The imitation term is a mean over the batch's demonstrations, however many those are.
+        raise source.error("gradient_accumulation", parts, "1 with bc_weight or encoder_bc_weight")
     if parts > 1 and recipe.encoder is not None and recipe.encoder.share_encodings:
         raise source.error("gradient_accumulation", parts, "1 with share_encodings")
     if training.precision == "float16" and training.compile == "on":
@@ -96,6 +96,9 @@ def _check_encoder(recipe: Recipe, source: Source) -> None:
     if encoder is None:
         if (kind := recipe.agent.kind) in ("drq", "vice"):
             raise source.missing("type", f'given for kind = "{kind}"')
+        if weight := recipe.agent.encoder_bc_weight:
+            agent = Source(source.file, "agent")
+            raise agent.error("encoder_bc_weight", weight, "0 without an [encoder]")
         return
     if recipe.training.compile == "on":
         raise ConfigError(f"{source.file}: [training] compile: updates on images stay eager")

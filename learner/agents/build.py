@@ -41,6 +41,7 @@ _SAC_SETTINGS = (
     "backup_entropy",
     "discount_entropy_backup",
     "bc_weight",
+    "encoder_bc_weight",
     "num_atoms",
     "value_low",
     "value_high",

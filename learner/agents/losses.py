@@ -42,11 +42,19 @@ def critic_loss(agent: SACAgent, batch: Batch) -> tuple[Tensor, Info]:
         target = target_values(agent, batch)
     qs = agent.critic(batch.observations, batch.actions, train=True)  # (ensemble, batch)
     loss = (qs - target).square().mean()
-    return loss, {
+    info: Info = {
         "critic_loss": loss.detach(),
         "predicted_qs": qs.detach().mean(),
         "target_qs": target.mean(),
     }
+    if agent.config.encoder_bc_weight:
+        # Here and not in the actor's loss: the encoder is the critic's to train, in one backward
+        # pass; of the actor, which is not, this loss leaves everything as it is.
+        modes = agent.actor(batch.observations, train=True, train_encoder=True).mode()
+        distance = imitation_loss(modes, batch)
+        loss = loss + agent.config.encoder_bc_weight * distance
+        info["encoder_bc_loss"] = distance.detach()
+    return loss, info
 
 
 def actor_loss(agent: SACAgent, batch: Batch) -> tuple[Tensor, Info]:
@@ -83,7 +91,9 @@ def imitation_loss(modes: Tensor, batch: Batch) -> Tensor:
     Raises ValueError when the batch does not say which of its transitions are demonstrations.
     """
     if batch.demonstrations is None:
-        raise ValueError("bc_weight > 0 needs demonstrations: the batch marks none")
+        raise ValueError(
+            "imitation (bc_weight, encoder_bc_weight) needs demonstrations: the batch marks none"
+        )
     distances = (modes - batch.actions).square().sum(-1)
     count = batch.demonstrations.sum().clamp(min=1.0)
     return (distances * batch.demonstrations).sum() / count

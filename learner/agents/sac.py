@@ -56,6 +56,8 @@ class SACConfig:
     """Multiply that by discount and mask, as in the papers; SERL does not."""
     bc_weight: float = 0.0
     """Weight of the squared distance to demonstrated actions in the actor's loss."""
+    encoder_bc_weight: float = 0.0
+    """Weight of the same in the critic's loss, which trains the encoder and no other network."""
     step_unused_optimizers: bool = False
     """Step the optimizers of networks left out of an update with zero gradients, as SERL does."""
     num_atoms: int | None = None
@@ -87,8 +89,9 @@ class SACAgent:
 
     def __post_init__(self) -> None:
         self.draws = GeneratorDraws(self.state.generator)
-        if self.config.bc_weight < 0.0:
-            raise ValueError(f"bc_weight = {self.config.bc_weight}: must not be negative")
+        for name in ("bc_weight", "encoder_bc_weight"):
+            if (weight := getattr(self.config, name)) < 0.0:
+                raise ValueError(f"{name} = {weight}: must not be negative")
         subsample, size = self.config.critic_subsample_size, self.config.critic_ensemble_size
         if subsample is not None and not 1 <= subsample <= size:
             raise ValueError(

@@ -67,23 +67,38 @@ class Policy(nn.Module):
                 )
 
     def mean_and_std(
-        self, observations: Observations, *, train: bool = False
+        self,
+        observations: Observations,
+        *,
+        train: bool = False,
+        train_encoder: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Observations -> mean and clipped standard deviation before squashing, (batch, action)."""
-        features = self.encoder(observations, train=train, stop_gradient=not self.train_encoder)
+        """Observations -> mean and clipped standard deviation before squashing, (batch, action).
+
+        `train_encoder` overrides the policy's own.
+        """
+        trained = self.train_encoder if train_encoder is None else train_encoder
+        features = self.encoder(observations, train=train, stop_gradient=not trained)
         hidden = self.network(features, train=train)
         return apply_last_layer(self.mean, hidden), self._std(hidden).clamp(
             self.std_min, self.std_max
         )
 
     def forward(
-        self, observations: Observations, *, temperature: float = 1.0, train: bool = False
+        self,
+        observations: Observations,
+        *,
+        temperature: float = 1.0,
+        train: bool = False,
+        train_encoder: bool | None = None,
     ) -> Distribution:
         """Observations -> distribution over actions (batch, action_dim).
 
-        The standard deviation is scaled by sqrt(temperature); `train` turns dropout on.
+        The standard deviation is scaled by sqrt(temperature); `train` turns dropout on;
+        `train_encoder` is whether what is made of the distribution can train the encoder (None: as
+        this policy was built).
         """
-        mean, std = self.mean_and_std(observations, train=train)
+        mean, std = self.mean_and_std(observations, train=train, train_encoder=train_encoder)
         if temperature != 1.0:
             std = std * temperature**0.5
         return self.distribution(mean, std)

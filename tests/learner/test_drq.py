@@ -100,6 +100,39 @@ def test_actor_loss_reaches_the_encoder_by_the_policy_only() -> None:
     assert all(not gradient.any() for gradient in gradients)
 
 
+@pytest.mark.parametrize("share", [False, True])
+def test_imitation_trains_the_encoder_by_the_critics_loss_and_no_more(share: bool) -> None:
+    pixels = PixelConfig(share_encodings=share, shift_padding=0)
+    demonstrated = torch.tensor([1.0, 0.0] * 4)
+    batch = make_batch()._replace(demonstrations=demonstrated)
+    plain, imitating = make_agent(pixels=pixels), make_agent(pixels=pixels, encoder_bc_weight=0.5)
+    encoder = [p for p in imitating.encoder.parameters() if p.requires_grad]
+
+    def gradients(agent: DrQAgent, network: str) -> dict[str, Tensor]:
+        loss, _ = agent.sac.losses()[network](batch)
+        named = dict(agent.state.networks[network].named_parameters())
+        return dict(zip(named, agent.state.gradients(network, loss), strict=True))
+
+    modes = imitating.actor(batch.observations, train_encoder=True).mode()
+    distance = ((modes - batch.actions).square().sum(-1) * demonstrated).sum() / 4.0
+    by_imitation = {
+        id(p): 0.5 * g for p, g in zip(encoder, torch.autograd.grad(distance, encoder), strict=True)
+    }
+    own = dict(imitating.state.networks["critic"].named_parameters())
+    before = gradients(plain, "critic")
+    for name, gradient in gradients(imitating, "critic").items():
+        expected = before[name] + by_imitation.get(id(own[name]), 0.0)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
+    assert any(g.abs().max() > 1e-4 for g in by_imitation.values())
+    for a, b in zip(*(gradients(x, "actor").values() for x in (plain, imitating)), strict=True):
+        assert torch.equal(a, b)
+
+    values = parameters(imitating)
+    _, info = imitating.update_critics(batch)
+    assert changed(imitating, values) == {"critic", "encoder/images", "encoder/proprio"}
+    assert float(info["encoder_bc_loss"]) == pytest.approx(float(distance.detach()), rel=1e-5)
+
+
 def test_targets_follow_and_share_the_frozen_trunk() -> None:
     agent = make_agent("resnet-random")
     target = agent.state.targets["critic"]

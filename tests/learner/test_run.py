@@ -243,6 +243,7 @@ def test_a_run_folder_holds_one_run(
         ("[agent]\ncritic_subsample_size = 3\n", r"at most critic_ensemble_size = 2"),
         ('[policy]\nstd_parameterization = "fixed"\n', r"fixed_std"),
         ("[agent]\nbc_weight = 1.0\n", r"imitates demonstrations: give --demos FILE"),
+        ("[agent]\nencoder_bc_weight = 1.0\n", r"encoder_bc_weight = 1.0: must be 0 without an"),
         ('[agent]\nkind = "bc"\n', r"imitates demonstrations: give --demos FILE"),
     ],
 )

@@ -171,9 +171,10 @@ def test_high_utd_evaluates_a_policy_that_stays_the_same_once() -> None:
     assert evaluated[2:] == [4, 4, 4, 4, 16, 16]
 
 
-def test_imitation_needs_marked_demonstrations() -> None:
-    with pytest.raises(ValueError, match="needs demonstrations"):
-        make_agent(bc_weight=1.0).update(random_batch())
+@pytest.mark.parametrize("weight", ["bc_weight", "encoder_bc_weight"])
+def test_imitation_needs_marked_demonstrations(weight: str) -> None:
+    with pytest.raises(ValueError, match=r"imitation \(.*needs demonstrations"):
+        make_agent(**{weight: 1.0}).update(random_batch())
 
 
 def test_same_seed_same_agent_and_global_generator_untouched() -> None:
@@ -229,7 +230,11 @@ def test_bad_batches_are_named(change: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"critic_ensemble_size": 2, "critic_subsample_size": 3}, {"bc_weight": -1.0}],
+    [
+        {"critic_ensemble_size": 2, "critic_subsample_size": 3},
+        {"bc_weight": -1.0},
+        {"encoder_bc_weight": -1.0},
+    ],
 )
 def test_contradictory_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
