@@ -10,6 +10,7 @@ from torch import Tensor
 from serl_rt.export.contract import Contract
 from serl_rt.export.demonstrations import load_demonstrations
 from serl_rt.export.toml_config import ConfigError
+from serl_rt.learner.agents.agent import Agent
 from serl_rt.learner.agents.bc import BCAgent
 from serl_rt.learner.agents.build import build_agent
 from serl_rt.learner.agents.sac import SACAgent
@@ -17,9 +18,12 @@ from serl_rt.learner.agents.vice import ViceAgent
 from serl_rt.learner.compile import compile_updates
 from serl_rt.learner.data.batch import Batch, batch_to_device
 from serl_rt.learner.data.image_build import ReplayFactory
+from serl_rt.learner.data.image_replay import ImageReplay
 from serl_rt.learner.data.intake import Intake, Share
+from serl_rt.learner.data.joining import Joining
 from serl_rt.learner.data.mixing import DemonstrationMixer
-from serl_rt.learner.data.transitions import TransitionDecoder, observation_spec
+from serl_rt.learner.data.replay import ReplayBuffer
+from serl_rt.learner.data.transitions import Columns, TransitionDecoder, observation_spec
 from serl_rt.learner.distributed import RankDraws, Ranks, local_device
 from serl_rt.learner.goals import goal_pictures
 from serl_rt.learner.recipe import Recipe
@@ -52,21 +56,10 @@ def make_step(
     agent = build_agent(recipe, contract, seed=arguments.seed, device=device)
     make_replay = ReplayFactory(recipe, contract, agent, folder.frames, arguments.seed)
     replay = make_replay(-(-recipe.replay.capacity // size), f"online-{ranks.rank}")
-    demonstrations = make_replay(1, f"demonstrations-{ranks.rank}")
-    if recorded is not None:
-        transitions = make_share(ranks, contract).of(
-            decoder(recorded, "demonstrations"), "demonstrations", recorded["episode"]
-        )
-        if transitions.size == 0:
-            raise ConfigError(f"--demos {demos}: has less than one episode for each rank")
-        demonstrations = make_replay(transitions.size, f"demonstrations-{ranks.rank}")
-        demonstrations.insert(transitions)
-        if isinstance(agent, ViceAgent):
-            agent.goals = goal_pictures(transitions, recorded["success"], str(demos), device)
-    elif isinstance(agent, ViceAgent):
-        raise ConfigError(f"recipe '{recipe.name}' has goals in demonstrations: give --demos FILE")
-    elif recipe.agent.imitates or isinstance(agent, BCAgent):
-        raise ConfigError(f"recipe '{recipe.name}' imitates demonstrations: give --demos FILE")
+    share = make_share(ranks, contract)
+    demonstrations, joining = _demonstrations(
+        recorded, str(demos), recipe, agent, decoder, share, make_replay
+    )
     if training.compile != "off" and size == 1 and isinstance(agent, SACAgent):
         example = batch_to_device(
             example_batch(contract, training.critic_actor_ratio * training.batch_size), device
@@ -87,8 +80,54 @@ def make_step(
         agent.state.average = ranks.average
         step.average = ranks.average_info
     corrections_only = isinstance(agent, BCAgent)
-    share = make_share(ranks, contract)
-    return step, Intake(decoder, replay, share, corrections_only=corrections_only)
+    intake = Intake(decoder, replay, share, corrections_only=corrections_only, joining=joining)
+    return step, intake
+
+
+def _demonstrations(
+    recorded: Columns | None,
+    file: str,
+    recipe: Recipe,
+    agent: Agent,
+    decoder: TransitionDecoder,
+    share: Share,
+    make_replay: ReplayFactory,
+) -> tuple[ReplayBuffer | ImageReplay, Joining | None]:
+    """Return this rank's demonstrations, of which a VICE agent gets its goals, and what joins them.
+
+    Raises ConfigError where they are missing or too few.
+    """
+    name = f"demonstrations-{share.rank}"
+    if recorded is None:
+        if isinstance(agent, ViceAgent):
+            message = "has goals in demonstrations"
+        elif recipe.agent.imitates or isinstance(agent, BCAgent):
+            message = "imitates demonstrations"
+        else:
+            return make_replay(1, name), None
+        raise ConfigError(f"recipe '{recipe.name}' {message}: give --demos FILE")
+    # Dealt out apart from what controllers send, whose shares follow from their own count.
+    mine = Share(share.rank, share.size, by_episode=share.by_episode).of(name, recorded["episode"])
+    transitions = decoder(recorded, "demonstrations").select(mine)
+    if transitions.size == 0:
+        raise ConfigError(f"--demos {file}: has less than one episode for each rank")
+    if isinstance(agent, ViceAgent):
+        successes = recorded["success"][mine]
+        agent.goals = goal_pictures(transitions, successes, file, agent.state.device)
+    memory = recipe.replay
+    joins = not isinstance(agent, BCAgent) and (
+        memory.interventions_join_demonstrations or memory.successes_join_demonstrations
+    )
+    room = -(-memory.joining_capacity // share.size) if joins else 0
+    demonstrations = make_replay(transitions.size + room, name)
+    demonstrations.insert(transitions)
+    if not joins:
+        return demonstrations, None
+    return demonstrations, Joining(
+        demonstrations,
+        interventions=memory.interventions_join_demonstrations,
+        successes=memory.successes_join_demonstrations,
+    )
 
 
 def make_share(ranks: Ranks, contract: Contract) -> Share:

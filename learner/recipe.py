@@ -139,6 +139,15 @@ class ReplayRecipe:
 
     capacity: int = setting(200_000, low=1, unit="transitions")
     demonstration_fraction: float = setting(0.5, low=0.0, high=1.0)
+    interventions_join_demonstrations: bool = setting(
+        True, doc="where there are some (--demos): steps in which a person acted, as in HIL-SERL"
+    )
+    successes_join_demonstrations: bool = setting(
+        False, doc="the same for exploring episodes that succeeded: they are imitated, too"
+    )
+    joining_capacity: int = setting(
+        10_000, low=1, unit="transitions", doc="for what joins; then the oldest demonstrations go"
+    )
     fold_truncation_into_terminal: bool = setting(False, doc="true is SERL's on real robots")
     frames_in_files: bool = setting(
         False, doc="images in the run folder, mapped into memory: for more than fits in it"

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serl_rt.learner.data.joining import COLUMNS as JOINING_COLUMNS
+from serl_rt.learner.data.joining import Joining
 from serl_rt.learner.data.mixing import Replay
-from serl_rt.learner.data.transitions import Columns, TransitionDecoder, Transitions
+from serl_rt.learner.data.transitions import Columns, TransitionDecoder
 
 
 class Share:
@@ -27,16 +29,17 @@ class Share:
         self._current: dict[str, tuple[int, int]] = {}
         """Of each run: the episode that it is in, and whose that is."""
 
-    def of(self, transitions: Transitions, run_id: str, episodes: NDArray[Any]) -> Transitions:
-        """Return the share of the next transitions of a run; `episodes`: their numbers, (n,)."""
+    def of(self, run_id: str, episodes: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of a run's next transitions are kept, (n,); `episodes`: their numbers."""
         if self.size == 1:
-            return transitions
+            return np.ones(len(episodes), dtype=bool)
         if self.by_episode:
             owners = np.array([self._owner(run_id, int(number)) for number in episodes])
         else:
-            owners = (self._seen + np.arange(transitions.size)) % self.size
-            self._seen += transitions.size
-        return transitions.select(np.flatnonzero(owners == self.rank))
+            owners = (self._seen + np.arange(len(episodes))) % self.size
+            self._seen += len(episodes)
+        mine: NDArray[np.bool_] = owners == self.rank
+        return mine
 
     def _owner(self, run_id: str, episode: int) -> int:
         current = self._current.get(run_id)
@@ -56,12 +59,17 @@ class Intake:
         share: Share | None = None,
         *,
         corrections_only: bool = False,
+        joining: Joining | None = None,
     ) -> None:
-        """`corrections_only`: learn only from steps in which a person took over (HG-DAgger)."""
+        """`corrections_only`: learn only from steps in which a person took over (HG-DAgger).
+
+        `joining`: what of all this becomes a demonstration, too.
+        """
         self.decoder = decoder
         self.replay = replay
         self.share = share or Share()
         self.corrections_only = corrections_only
+        self.joining = joining
 
     def __call__(self, columns: Columns, run_id: str) -> int:
         """Store what is to be learned from; return how many transitions came, of all ranks.
@@ -76,7 +84,10 @@ class Intake:
             learned = training & np.asarray(columns["intervention"]).astype(bool)
         if not learned.all():
             transitions = transitions.select(learned)
-        mine = self.share.of(transitions, run_id, columns["episode"][learned])
-        if mine.size:
-            self.replay.insert(mine)
+        mine = self.share.of(run_id, columns["episode"][learned])
+        if mine.any():
+            self.replay.insert(transitions if mine.all() else transitions.select(mine))
+        if self.joining is not None and learned.any():
+            told = {name: np.asarray(columns[name])[learned] for name in JOINING_COLUMNS}
+            self.joining(transitions, told, mine, run_id)
         return int(training.sum())

@@ -159,6 +159,19 @@ class Episode(NamedTuple):
     """Policy of the last step."""
 
 
+def episode_parts(columns: Columns) -> Iterator[tuple[slice, bool]]:
+    """Cut consecutive transitions of a run by episode; yield each part and whether it ended one."""
+    ends = np.asarray(columns["terminated"]).astype(bool) | np.asarray(columns["truncated"]).astype(
+        bool
+    )
+    changes = np.flatnonzero(np.diff(np.asarray(columns["episode"]).astype(np.int64))) + 1
+    start = 0
+    for stop in sorted({*changes.tolist(), *(np.flatnonzero(ends) + 1).tolist(), len(ends)}):
+        if stop > start:
+            yield slice(start, stop), bool(ends[stop - 1])
+        start = stop
+
+
 class EpisodeCounter:
     """Adds up transitions, in the order in which they happened, to finished episodes."""
 
@@ -172,27 +185,20 @@ class EpisodeCounter:
     def add(self, columns: Columns) -> Iterator[Episode]:
         """Take column batches one after the other; yield each episode that ends in one."""
         columns = {name: np.asarray(columns[name]) for name in _EPISODE_COLUMNS}
-        ends = columns["terminated"].astype(bool) | columns["truncated"].astype(bool)
-        changes = np.flatnonzero(np.diff(columns["episode"].astype(np.int64))) + 1
-        stops = sorted({*changes.tolist(), *(np.flatnonzero(ends) + 1).tolist(), len(ends)})
-        start = 0
-        for stop in stops:
-            self._accumulate(columns, start, stop)
-            if stop > start and ends[stop - 1]:
-                yield self._finish(columns, stop - 1)
-            start = stop
+        for part, ended in episode_parts(columns):
+            self._accumulate({name: values[part] for name, values in columns.items()})
+            if ended:
+                yield self._finish(columns, part.stop - 1)
 
-    def _accumulate(self, columns: Columns, start: int, stop: int) -> None:
-        if start == stop:
-            return
-        number = int(columns["episode"][start])
+    def _accumulate(self, part: Columns) -> None:
+        number = int(part["episode"][0])
         if number != self._number:  # the end of the one before never came: it is not reported
             self.__init__()  # type: ignore[misc]
             self._number = number
-        self._length += stop - start
-        self._total_reward += float(columns["reward"][start:stop].sum())
-        self._success |= bool(columns["success"][start:stop].any())
-        self._interventions += int(columns["intervention"][start:stop].astype(bool).sum())
+        self._length += len(part["reward"])
+        self._total_reward += float(part["reward"].sum())
+        self._success |= bool(part["success"].any())
+        self._interventions += int(part["intervention"].astype(bool).sum())
 
     def _finish(self, columns: Columns, end: int) -> Episode:
         episode = Episode(
