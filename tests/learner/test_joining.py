@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from test_replay import numbered
+from test_resumed_demonstrations import demonstrations
+from wire_controller import TASK
 
 from serl_rt.export.task import load_task
+from serl_rt.learner.assemble import make_step
 from serl_rt.learner.data.image_replay import ImageReplay
 from serl_rt.learner.data.intake import Intake, Share
 from serl_rt.learner.data.joining import Joining
 from serl_rt.learner.data.mixing import DemonstrationMixer, Source
 from serl_rt.learner.data.transitions import TransitionDecoder, Transitions, observation_spec
+from serl_rt.learner.distributed import Ranks
+from serl_rt.learner.recipe import load_recipe
+from serl_rt.learner.run_folder import RunFolder
 
 Row = tuple[int, int, int, int]
 """episode, intervention, success, ended."""
@@ -186,3 +194,37 @@ def test_images_of_what_joined_are_sampled_as_demonstrations() -> None:
     assert {row for row in both if row[3] == 0.0} == {
         (step, step, step + 1, 0.0) for step in (*range(10, 16), *range(20, 25))
     }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shown", "joins"),
+    [
+        ("", True, 3),
+        ("[replay]\nsuccesses_join_demonstrations = true\n", True, 10),
+        ("[replay]\njoining_capacity = 2\n", True, 2),
+        ("[replay]\ninterventions_join_demonstrations = false\n", True, 0),
+        ("", False, 0),
+        ('[agent]\nkind = "bc"\n', True, 0),  # its corrections are its online half
+    ],
+)
+def test_recipes_say_what_joins_the_shown(
+    recipe: str, shown: bool, joins: int, tmp_path: Path
+) -> None:
+    (tmp_path / "point.toml").write_text(TASK)
+    (tmp_path / "small.toml").write_text("[policy]\nhidden_dims = [8]\n" + recipe)
+    contract = load_task(tmp_path / "point.toml").contract
+    columns = demonstrations(tmp_path / "demos.npz", contract, reward=1.0)
+    step, intake = make_step(
+        Namespace(demos=tmp_path / "demos.npz" if shown else None, seed=0, device="cpu"),
+        load_recipe(tmp_path / "small.toml"),
+        contract,
+        RunFolder(tmp_path / "run"),
+        Ranks(0, 1),
+    )
+    assert isinstance(step.source, DemonstrationMixer)
+    before = len(step.source.demonstrations)
+    assert before == (10 if shown else 0)
+    columns["intervention"][2:5] = 1
+    columns["success"][-1] = columns["terminated"][-1] = 1
+    intake(columns, "a")
+    assert len(step.source.demonstrations) == before + joins
