@@ -55,7 +55,7 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
         task: str,
         reward: str | None = None,
         render_mode: str | None = None,
-        camera: str = "front",
+        camera: str = "overview",
         width: int = 640,
         height: int = 480,
         keys: str = "contract",
@@ -65,8 +65,8 @@ class SimArmEnv(gymnasium.Env[dict[str, Any], Action]):
 
         reward: "dense", "sparse" or "classifier" in place of the task file's. reward_classifier:
         the ONNX file (serl-rt classifier) that decides, in place of the task file's; success is
-        then its answer. camera: one of the model's ("front", "wrist"); width and height of its
-        picture in pixels. keys: "contract" or "serl".
+        then its answer. camera: one of the model's ("overview", "front", "wrist"); width and height
+        of its picture in pixels. keys: "contract" or "serl".
         Raises ValueError naming the value and what is allowed.
         """
         if reward not in (None, *REWARDS):

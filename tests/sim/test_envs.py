@@ -210,5 +210,5 @@ def test_wrong_arguments_are_named() -> None:
         SimArmEnv("reach", render_mode="human")
     env = SimArmEnv("reach", render_mode="rgb_array", camera="back")
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="front, wrist"):
+    with pytest.raises(ValueError, match="overview, front, wrist"):
         env.render()
