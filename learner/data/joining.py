@@ -59,6 +59,6 @@ class Joining:
             if rest.any():
                 episode.parts.append(transitions.select(rest))
             if ended:
-                for joining in self._open.pop(run_id).parts if episode.succeeded else ():
+                del self._open[run_id]
+                for joining in episode.parts if episode.succeeded else ():
                     self.demonstrations.insert(joining)
-                self._open.pop(run_id, None)
