@@ -151,7 +151,7 @@ TEST_CASE("what is random in an episode's images follows from its seed") {
 
 TEST_CASE("what the model does not have is named with what it has") {
   CHECK_THROWS_WITH_AS(SimRenderer(test::asset("pick_cube.xml"), {{"back", 8, 8}}),
-                       doctest::Contains("it has front, wrist"), Error);
+                       doctest::Contains("it has overview, front, wrist"), Error);
   CHECK_THROWS_WITH_AS(
       SimRenderer(test::asset("pick_cube.xml"), kImages, {.colours = {{"gold", 0.1}}}),
       doctest::Contains("cube"), Error);
