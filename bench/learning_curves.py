@@ -81,8 +81,8 @@ COMPARISONS = {
         {
             "small encoder from scratch": Scenario("drq_rlpd", 20, 3, 2),
             "frozen trunk, 4 cached crops": Scenario("drq_rlpd_cached", 20, 3, 2),
-            "frozen trunk, 1 cached crop": Scenario(str(RECIPES / "drq_rlpd_cached_1.toml"), 20, 3, 2),
-            "frozen trunk, fresh crops": Scenario(str(RECIPES / "drq_rlpd_fresh.toml"), 20, 3, 2),
+            "frozen trunk, 1 cached crop": Scenario(f"{RECIPES}/drq_rlpd_cached_1.toml", 20, 3, 2),
+            "frozen trunk, fresh crops": Scenario(f"{RECIPES}/drq_rlpd_fresh.toml", 20, 3, 2),
         },
         (STEPS, SECONDS), seeds=2, max_env_steps=8_000, time_limit_s=480.0,
     ),
