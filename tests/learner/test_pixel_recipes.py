@@ -268,7 +268,7 @@ def test_a_recipe_that_does_not_suit_the_task_says_why(
 def test_settings_that_contradict_each_other_are_refused(
     table: str, values: dict[str, Any], message: str
 ) -> None:
-    recipe = change(load_recipe("drq_rlpd_48"), table, **values)  # one that does not imitate
+    recipe = change(load_recipe("drq_rlpd_random"), table, **values)  # one that does not imitate
     with pytest.raises(ConfigError, match=message):
         load_changed(recipe)
 

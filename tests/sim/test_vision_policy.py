@@ -86,7 +86,7 @@ def test_smoke_demo_learns_to_pick_from_images(tmp_path: Path) -> None:
         task=str(task), reward="dense", seed=0, run=tmp_path / "run", episodes=20, noise=0.2,
         time_limit=900.0,
     )  # fmt: skip
-    demo = Demo(arguments, Scenario("drq_rlpd_48", 20, 2))
+    demo = Demo(arguments, Scenario("drq_rlpd_48", 20, 3, 2))
     demo.run()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["success_rate"] >= 0.8
