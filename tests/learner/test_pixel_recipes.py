@@ -273,6 +273,13 @@ def test_settings_that_contradict_each_other_are_refused(
         load_changed(recipe)
 
 
+def test_what_a_recipe_says_of_the_algorithm_reaches_the_agent() -> None:
+    said = {"bc_weight": 0.3, "encoder_bc_weight": 0.7, "discount": 0.9, "target_entropy": -3.0}
+    agent = build_agent(change(load_recipe("drq_rlpd"), "agent", **said), make_contract(), seed=1)
+    config = agent.sac.config  # type: ignore[union-attr]
+    assert {name: getattr(config, name) for name in said} == said
+
+
 def test_drq_needs_an_encoder() -> None:
     recipe = dataclasses.replace(load_recipe("drq_rlpd"), encoder=None)
     with pytest.raises(ConfigError, match="encoder"):
